@@ -1,0 +1,83 @@
+"""Every error a client can see: one enum of types with their HTTP status, one exception."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+
+class ErrorType(Enum):
+    """The platform's error types: ``(type string, HTTP status)``. Sources: openapi ErrorType, docs."""
+
+    ACTOR_MEMORY_LIMIT_EXCEEDED = ("actor-memory-limit-exceeded", 402)
+    ACTOR_NAME_NOT_UNIQUE = ("actor-name-not-unique", 409)
+    BUILD_NOT_FOUND = ("build-not-found", 403)
+    CANNOT_REMOVE_RUNNING_RUN = ("cannot-remove-running-run", 400)
+    CANNOT_RENAME_ENV_VAR = ("cannot-rename-env-var", 403)
+    CANNOT_SET_IS_STATUS_MESSAGE_TERMINAL = ("cannot-set-is-status-message-terminal", 400)
+    CONCURRENT_RUNS_LIMIT_EXCEEDED = ("concurrent-runs-limit-exceeded", 403)
+    DELETING_DEFAULT_BUILD = ("deleting-default-build", 400)
+    DELETING_UNFINISHED_BUILD = ("deleting-unfinished-build", 400)
+    ENV_VAR_ALREADY_EXISTS = ("env-var-already-exists", 403)
+    INSUFFICIENT_PERMISSIONS = ("insufficient-permissions", 403)
+    INTERNAL_SERVER_ERROR = ("internal-server-error", 500)
+    INVALID_BUILD = ("invalid-build", 403)
+    INVALID_CLIENT_KEY = ("invalid-client-key", 400)
+    INVALID_CONTENT_TYPE_HEADER = ("invalid-content-type-header", 400)
+    INVALID_INPUT = ("invalid-input", 400)
+    INVALID_INPUT_SCHEMA = ("invalid-input-schema", 400)
+    INVALID_RECORD_KEY = ("invalid-record-key", 400)
+    INVALID_REQUEST = ("invalid-request", 400)
+    INVALID_TOKEN = ("invalid-token", 401)
+    INVALID_VALUE = ("invalid-value", 400)
+    JOB_FINISHED = ("job-finished", 403)
+    MAX_ITEMS_MUST_BE_GREATER_THAN_ZERO = ("max-items-must-be-greater-than-zero", 400)
+    MAX_TOTAL_CHARGE_USD_MUST_BE_GREATER_THAN_ZERO = ("max-total-charge-usd-must-be-greater-than-zero", 400)
+    METHOD_NOT_ALLOWED = ("method-not-allowed", 405)
+    NAME_NOT_UNIQUE = ("name-not-unique", 409)
+    OUT_OF_DISK_SPACE = ("out-of-disk-space", 507)
+    PAGE_NOT_FOUND = ("page-not-found", 404)
+    PARAMETERS_MISMATCHED = ("parameters-mismatched", 400)
+    RECORD_NOT_FOUND = ("record-not-found", 404)
+    RECORD_TOO_LARGE = ("record-too-large", 413)
+    REQUEST_HANDLED_OR_LOCKED = ("request-handled-or-locked", 400)
+    REQUEST_ID_INVALID = ("request-id-invalid", 400)
+    REQUEST_TOO_LARGE = ("request-too-large", 413)
+    RUN_FAILED = ("run-failed", 400)
+    RUN_INPUT_BODY_NOT_VALID_JSON = ("run-input-body-not-valid-json", 400)
+    RUN_TIMEOUT_EXCEEDED = ("run-timeout-exceeded", 408)
+    SCHEMA_VALIDATION = ("schema-validation", 400)
+    TOKEN_NOT_PROVIDED = ("token-not-provided", 401)
+    UNKNOWN_BUILD_TAG = ("unknown-build-tag", 403)
+    UNSUPPORTED_CONTENT_ENCODING = ("unsupported-content-encoding", 415)
+    VERSION_ALREADY_EXISTS = ("version-already-exists", 403)
+
+    @property
+    def code(self) -> str:
+        """The ``error.type`` string."""
+        return self.value[0]
+
+    @property
+    def status(self) -> int:
+        """The HTTP status it is answered with."""
+        return self.value[1]
+
+
+class ApiError(Exception):
+    """A refusal the client sees as ``{"error": {"type", "message", "data"?}}``."""
+
+    def __init__(self, error_type: ErrorType, message: str, data: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.type = error_type
+        self.message = message
+        self.data = data
+
+
+def not_found(what: str) -> ApiError:
+    """404 ``record-not-found``: ``what`` is the resource in the API's words (``Actor run``)."""
+    return ApiError(ErrorType.RECORD_NOT_FOUND, f"{what} was not found")
+
+
+def invalid(message: str) -> ApiError:
+    """400 ``invalid-request`` with a message that names the field, the value and what is allowed."""
+    return ApiError(ErrorType.INVALID_REQUEST, message)

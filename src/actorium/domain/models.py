@@ -1,0 +1,252 @@
+"""The resources as the program holds them. Times are milliseconds since the epoch (``*_at``).
+
+Wire names and shapes are the API layer's business (``api/shapes.py``).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, NewType
+
+import msgspec
+
+UserId = NewType("UserId", str)
+ActorId = NewType("ActorId", str)
+BuildId = NewType("BuildId", str)
+RunId = NewType("RunId", str)
+
+
+class JobStatus(StrEnum):
+    """Public status of a run or build. openapi: ActorJobStatus."""
+
+    READY = "READY"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    TIMING_OUT = "TIMING-OUT"
+    TIMED_OUT = "TIMED-OUT"
+    ABORTING = "ABORTING"
+    ABORTED = "ABORTED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether only a resurrection can leave this status."""
+        return self in TERMINAL_STATUSES
+
+
+TERMINAL_STATUSES = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.TIMED_OUT, JobStatus.ABORTED})
+
+
+class Origin(StrEnum):
+    """How a run or build was started. openapi: RunOrigin."""
+
+    DEVELOPMENT = "DEVELOPMENT"
+    WEB = "WEB"
+    API = "API"
+    SCHEDULER = "SCHEDULER"
+    TEST = "TEST"
+    WEBHOOK = "WEBHOOK"
+    ACTOR = "ACTOR"
+    CLI = "CLI"
+    STANDBY = "STANDBY"
+    CI = "CI"
+    MCP = "MCP"
+    APIFY_AI = "APIFY_AI"
+
+
+class GeneralAccess(StrEnum):
+    """Who may read a run or storage without an owner's token. openapi: GeneralAccess."""
+
+    FOLLOW_USER_SETTING = "FOLLOW_USER_SETTING"
+    RESTRICTED = "RESTRICTED"
+    ANYONE_WITH_ID_CAN_READ = "ANYONE_WITH_ID_CAN_READ"
+    ANYONE_WITH_NAME_CAN_READ = "ANYONE_WITH_NAME_CAN_READ"
+
+
+class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a run or build came from."""
+
+    origin: str
+    client_ip: str | None = None
+    user_agent: str | None = None
+
+
+class User(msgspec.Struct, frozen=True):
+    """An account; everything belongs to exactly one."""
+
+    id: str
+    username: str
+    email: str
+    created_at: int
+
+
+class SourceFile(msgspec.Struct, frozen=True):
+    """A file of a ``SOURCE_FILES`` version; ``format`` is ``TEXT`` or ``BASE64``; ``folder`` marks an empty folder."""
+
+    name: str
+    format: str = "TEXT"
+    content: str = ""
+    folder: bool = False
+
+
+class EnvVar(msgspec.Struct, frozen=True):
+    """A version's environment variable. ``value`` is sealed text when ``is_secret``."""
+
+    name: str
+    value: str
+    is_secret: bool = False
+
+
+class Version(msgspec.Struct, frozen=True):
+    """A version of an Actor's sources. ``source`` depends on ``source_type``: files, or a URL."""
+
+    actor_id: str
+    version_number: str
+    source_type: str
+    source_files: tuple[SourceFile, ...] = ()
+    source_url: str | None = None
+    env_vars: tuple[EnvVar, ...] = ()
+    apply_env_vars_to_build: bool = False
+    build_tag: str | None = None
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """An Actor without its versions. ``fields`` holds the descriptive API fields as sent (title, categories, ...)."""
+
+    id: str
+    user_id: str
+    name: str
+    created_at: int
+    modified_at: int
+    default_run_options: dict[str, Any]
+    fields: dict[str, Any]
+
+
+class Build(msgspec.Struct, frozen=True):
+    """A build. ``image_kind``/``image_state`` are the builder's output, ``None`` until it succeeded."""
+
+    id: str
+    actor_id: str
+    user_id: str
+    version_number: str
+    build_number: str
+    status: JobStatus
+    started_at: int
+    finished_at: int | None
+    meta: Meta
+    options: dict[str, Any]
+    tag: str | None
+    exit_code: int | None
+    status_message: str | None
+    running_at: int | None
+    abort_requested: bool
+    env_vars: tuple[EnvVar, ...]
+    actor_version: dict[str, Any]
+    image_kind: str | None = None
+    image_state: dict[str, Any] | None = None
+    image_size_bytes: int | None = None
+    actor_definition: dict[str, Any] | None = None
+    input_schema: str | None = None
+    readme: str | None = None
+    changelog: str | None = None
+
+
+class Wanted(StrEnum):
+    """What the engine is asked to bring about for a run; never shown to clients."""
+
+    RUN = "run"
+    STOP = "stop"
+    FINISH = "finish"
+    RESTART = "restart"
+    MIGRATE = "migrate"
+
+
+class StopReason(StrEnum):
+    """Why a run is being stopped."""
+
+    ABORT = "abort"
+    TIMEOUT = "timeout"
+
+
+class RunOptions(msgspec.Struct, frozen=True):
+    """Options a run was started with. ``build`` is the tag or number as requested; ``timeout_secs`` 0 = none."""
+
+    build: str
+    timeout_secs: int
+    memory_mbytes: int
+    disk_mbytes: int
+    max_items: int | None = None
+    max_total_charge_usd: float | None = None
+    restart_on_error: bool = False
+
+
+class RunStats(msgspec.Struct, frozen=True):
+    """Counters and measurements of a run over all its attempts. CPU in percent of one core."""
+
+    input_body_len: int = 0
+    migration_count: int = 0
+    reboot_count: int = 0
+    restart_count: int = 0
+    resurrect_count: int = 0
+    metamorph: int = 0
+    mem_avg_bytes: float = 0.0
+    mem_max_bytes: int = 0
+    mem_current_bytes: int = 0
+    cpu_avg_usage: float = 0.0
+    cpu_max_usage: float = 0.0
+    cpu_current_usage: float = 0.0
+    net_rx_bytes: int = 0
+    net_tx_bytes: int = 0
+    duration_millis: int = 0
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A run: what clients see, and the private columns the engine works from.
+
+    ``running_at`` is when the current attempt became RUNNING (``None`` while queued);
+    ``timeout_at`` ends the time budget; ``stop_at`` is the deadline of a stop that was asked for.
+    """
+
+    id: str
+    user_id: str
+    actor_id: str
+    task_id: str | None
+    build_id: str
+    build_number: str
+    status: JobStatus
+    started_at: int
+    finished_at: int | None
+    running_at: int | None
+    timeout_at: int | None
+    wanted: Wanted
+    stop_at: int | None
+    stop_reason: StopReason | None
+    status_message: str | None
+    is_status_message_terminal: bool | None
+    is_platform_message: bool
+    exit_code: int | None
+    meta: Meta
+    options: RunOptions
+    stats: RunStats
+    general_access: str
+    default_dataset_id: str
+    default_key_value_store_id: str
+    default_request_queue_id: str
+    storage_ids: dict[str, dict[str, str]]
+    container_slug: str
+    events_secret: str
+    workflow_key: str
+    finish_seq: int = 0
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One life of a run's process tree. ``handle`` is the runtime's own JSON; ``exit`` is set when it is over."""
+
+    id: str
+    run_id: str
+    number: int
+    created_at: int
+    handle: dict[str, Any] | None
+    log_offset: int
+    finished_at: int | None
+    exit: dict[str, Any] | None

@@ -1,0 +1,1 @@
+"""Live connections that are not the REST API."""

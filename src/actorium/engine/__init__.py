@@ -1,0 +1,1 @@
+"""Loops woken by a signal or a timer; they carry out what services have written down."""

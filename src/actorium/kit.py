@@ -1,0 +1,162 @@
+"""Small tools every layer may use: clock, services, guarded tasks, wake-up signals, ids.
+
+Knows nothing of Actors, HTTP or databases, and imports nothing of this package.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import string
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+_ALPHABET = string.ascii_letters + string.digits
+_log = logging.getLogger("actorium.tasks")
+
+
+def new_id() -> str:
+    """A random resource id: 17 characters of ``[A-Za-z0-9]`` (about 101 bits)."""
+    return random_text(17)
+
+
+def random_text(length: int, alphabet: str = _ALPHABET) -> str:
+    """Unguessable text of ``length`` characters drawn from ``alphabet``."""
+    return "".join(secrets.choice(alphabet) for _ in range(length))
+
+
+class Clock(Protocol):
+    """Where every piece of the program gets its time from; tests inject their own."""
+
+    def now_ms(self) -> int:
+        """Wall-clock time in milliseconds since the epoch."""
+        ...
+
+    async def sleep(self, secs: float) -> None:
+        """Wait ``secs`` of this clock's time."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ms(self) -> int:
+        """Wall-clock time in milliseconds since the epoch."""
+        return time.time_ns() // 1_000_000
+
+    async def sleep(self, secs: float) -> None:
+        """Wait ``secs`` of real time."""
+        await asyncio.sleep(secs)
+
+
+async def wait_until(clock: Clock, event: asyncio.Event, deadline_ms: int | None) -> bool:
+    """Wait for ``event`` until the clock reads ``deadline_ms`` (``None``: for ever).
+
+    Returns whether the event is set.
+    """
+    if event.is_set() or deadline_ms is None:
+        await event.wait()
+        return True
+    remaining_secs = (deadline_ms - clock.now_ms()) / 1000
+    if remaining_secs <= 0:
+        return event.is_set()
+    waiter = asyncio.ensure_future(event.wait())
+    timer = asyncio.ensure_future(clock.sleep(remaining_secs))
+    try:
+        await asyncio.wait({waiter, timer}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (waiter, timer):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+    return event.is_set()
+
+
+class Service(Protocol):
+    """A part with a life: ``start`` returns once it works, ``stop`` once it is quiet. Both tolerate repetition."""
+
+    async def start(self) -> None:
+        """Begin working."""
+        ...
+
+    async def stop(self) -> None:
+        """End all work and release what is held."""
+        ...
+
+
+class Tasks:
+    """Named background tasks of one owner: no task dies unseen, ``stop`` ends them all."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, name: str, coro: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run ``coro`` in the background; an exception it ends with is logged with its name."""
+        task = asyncio.create_task(coro, name=f"{self._owner}:{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("task %s failed", task.get_name(), exc_info=error)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    async def stop(self) -> None:
+        """Cancel what still runs and wait for it."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def forever(name: str, pause_secs: float, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Call ``step`` again and again; a failing step is logged and tried again after ``pause_secs``."""
+    while True:
+        try:
+            await step()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            _log.exception("%s failed, trying again in %s s", name, pause_secs)
+            await asyncio.sleep(pause_secs)
+
+
+class Signals:
+    """In-process wake-ups by topic. A signal carries no data and may be lost: whoever waits re-reads the database."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[str, set[asyncio.Event]] = {}
+
+    def send(self, topic: str) -> None:
+        """Wake everyone who listens to ``topic``."""
+        for event in self._waiters.get(topic, ()):
+            event.set()
+
+    @contextlib.contextmanager
+    def _listening(self, topics: tuple[str, ...]) -> Any:
+        event = asyncio.Event()
+        for topic in topics:
+            self._waiters.setdefault(topic, set()).add(event)
+        try:
+            yield event
+        finally:
+            for topic in topics:
+                events = self._waiters[topic]
+                events.discard(event)
+                if not events:
+                    del self._waiters[topic]
+
+    @contextlib.asynccontextmanager
+    async def listen(self, *topics: str) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever one of ``topics`` is signalled; the listener clears it."""
+        with self._listening(topics) as event:
+            yield event

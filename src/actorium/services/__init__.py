@@ -1,0 +1,1 @@
+"""Use cases: permission, rule, storage. Every requested change of state starts here."""
