@@ -125,7 +125,7 @@ async def forever(name: str, pause_secs: float, step: Callable[[], Coroutine[Any
             await step()
         except asyncio.CancelledError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001  logged and tried again
             _log.exception("%s failed, trying again in %s s", name, pause_secs)
             await asyncio.sleep(pause_secs)
 

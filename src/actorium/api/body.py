@@ -1,0 +1,126 @@
+"""Request bodies: content encodings, and the limit that holds while decoding."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import brotli
+from starlette.requests import ClientDisconnect, Request
+
+from actorium.domain.errors import ApiError, ErrorType, invalid
+
+_STEP_BYTES = 4096
+_DRAIN_BYTES = 64 * 1024 * 1024
+
+
+class _Decoder(Protocol):
+    def feed(self, data: bytes) -> bytes:
+        """Decode a piece."""
+        ...
+
+    def end(self) -> bool:
+        """Whether the stream was complete."""
+        ...
+
+
+class _Zlib:
+    def __init__(self, wbits: int) -> None:
+        self._wbits = wbits
+        self._stream = zlib.decompressobj(wbits)
+        self._begun = False
+
+    def feed(self, data: bytes) -> bytes:
+        try:
+            out = self._stream.decompress(data)
+        except zlib.error:
+            if self._begun or self._wbits != zlib.MAX_WBITS:
+                raise
+            # Some clients call a raw deflate stream "deflate".
+            self._wbits = -zlib.MAX_WBITS
+            self._stream = zlib.decompressobj(self._wbits)
+            out = self._stream.decompress(data)
+        self._begun = True
+        return out
+
+    def end(self) -> bool:
+        return self._stream.eof
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        self._stream = brotli.Decompressor()
+
+    def feed(self, data: bytes) -> bytes:
+        out: bytes = self._stream.process(data)
+        return out
+
+    def end(self) -> bool:
+        finished: bool = self._stream.is_finished()
+        return finished
+
+
+def _decoder(encoding: str) -> _Decoder | None:
+    match encoding.strip().lower():
+        case "" | "identity":
+            return None
+        case "gzip" | "x-gzip":
+            return _Zlib(zlib.MAX_WBITS | 16)
+        case "deflate":
+            return _Zlib(zlib.MAX_WBITS)
+        case "br":
+            return _Brotli()
+    raise ApiError(ErrorType.UNSUPPORTED_CONTENT_ENCODING, f'Content-Encoding "{encoding[:50]}" is not supported.')
+
+
+def too_large(method: str, limit: int, actual: int) -> ApiError:
+    """413 in the platform's words."""
+    return ApiError(
+        ErrorType.REQUEST_TOO_LARGE,
+        f"The {method} payload is too large (limit: {limit} bytes, actual length: {actual} bytes).",
+    )
+
+
+async def decoded(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """Pieces of the body, decoded; 413 as soon as they exceed ``limit`` together."""
+    length = request.headers.get("content-length", "")
+    encoding = request.headers.get("content-encoding", "")
+    decoder = _decoder(encoding)
+    if decoder is None and length.isdigit() and int(length) > limit:
+        raise too_large(request.method, limit, int(length))
+    total = 0
+    async for received in request.stream():
+        for start in range(0, len(received), _STEP_BYTES) if decoder else (0,):
+            piece = received[start : start + _STEP_BYTES] if decoder else received
+            if decoder is not None and piece:
+                try:
+                    piece = decoder.feed(piece)
+                except (zlib.error, brotli.error) as error:
+                    raise invalid(f"The request body is not valid {encoding}: {error}") from error
+            total += len(piece)
+            if total > limit:
+                raise too_large(request.method, limit, max(total, int(length) if length.isdigit() else 0))
+            if piece:
+                yield piece
+    if decoder is not None and total and not decoder.end():
+        raise invalid(f"The request body is not valid {encoding}: it ends too early.")
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body, decoded."""
+    pieces = [piece async for piece in decoded(request, limit)]
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def drain(request: Request) -> None:
+    """Read on a little, so that a client that is still sending gets to see the answer."""
+    left = _DRAIN_BYTES
+    try:
+        while left > 0:
+            message = await request.receive()
+            if message["type"] != "http.request" or not message.get("more_body"):
+                return
+            left -= len(message.get("body", b""))
+    except ClientDisconnect:
+        return

@@ -1,0 +1,300 @@
+"""The HTTP side of every route: matching, authentication, errors, CORS. Knows no resource."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from actorium.api.body import drain, read_body
+from actorium.api.query import Query
+from actorium.domain.errors import ApiError, ErrorType
+from actorium.observability import redact
+from actorium.services.access import Access, Principal
+
+_log = structlog.get_logger("actorium.api")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+
+MAX_BODY_BYTES = 9_437_184
+"""Largest request body after decoding. docs: storages, section 2.1."""
+
+_CORS = [
+    (b"access-control-allow-origin", b"*"),
+    (
+        b"access-control-expose-headers",
+        b"X-Apify-Pagination-Offset, X-Apify-Pagination-Limit, X-Apify-Pagination-Count, "
+        b"X-Apify-Pagination-Total, X-Apify-Pagination-Desc, X-RateLimit-Limit, Location",
+    ),
+]
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": "*, Authorization, Content-Type, Content-Encoding",
+    "Access-Control-Max-Age": "86400",
+}
+
+
+class Call:
+    """One request as handlers see it: path values, query, caller, body."""
+
+    __slots__ = ("path", "principal_or_none", "public_base_url", "query", "request", "route")
+
+    def __init__(self, request: Request, route: Route, path: dict[str, str], query: Query, base_url: str) -> None:
+        self.request = request
+        self.route = route
+        self.path = path
+        self.query = query
+        self.principal_or_none: Principal | None = None
+        self.public_base_url = base_url
+
+    @property
+    def principal(self) -> Principal:
+        """The caller. Raises 401 ``token-not-provided`` for an anonymous one."""
+        if self.principal_or_none is None:
+            raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")
+        return self.principal_or_none
+
+    @property
+    def client_ip(self) -> str | None:
+        """Address of the caller."""
+        return self.request.client.host if self.request.client else None
+
+    @property
+    def user_agent(self) -> str | None:
+        """The caller's ``User-Agent``."""
+        return self.request.headers.get("user-agent")
+
+    @property
+    def content_type(self) -> str | None:
+        """``Content-Type`` as sent."""
+        return self.request.headers.get("content-type")
+
+    async def body(self, limit: int = MAX_BODY_BYTES) -> bytes:
+        """The whole body, decoded from its ``Content-Encoding``; 413 over ``limit`` bytes."""
+        return await read_body(self.request, limit)
+
+    async def json(self, *, default: Any = None) -> Any:
+        """The body as JSON; ``default`` when there is none; 400 ``invalid-request`` when it is not JSON."""
+        raw = await self.body()
+        if not raw.strip():
+            return default
+        return parse_json(raw)
+
+    async def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object; an absent one is ``{}``."""
+        value = await self.json(default={})
+        if not isinstance(value, dict):
+            raise ApiError(ErrorType.INVALID_REQUEST, "The request body must be a JSON object.")
+        return value
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A method and a path with ``{names}``, served by one handler.
+
+    ``operation_id`` is the OpenAPI document's. A route that is not ``public`` needs a token.
+    """
+
+    method: str
+    path: str
+    operation_id: str
+    handler: Handler
+    public: bool = False
+
+
+def parse_json(raw: bytes) -> Any:
+    """Decode JSON; 400 ``invalid-request`` saying where it breaks."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiError(ErrorType.INVALID_REQUEST, f"The request body is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise ApiError(ErrorType.INVALID_REQUEST, "The request body is nested too deeply.") from error
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A bare JSON answer."""
+    return Response(msgspec.json.encode(value), status, headers=headers, media_type="application/json; charset=utf-8")
+
+
+def data_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """The API's usual answer: ``{"data": value}``."""
+    return json_response({"data": value}, status, headers)
+
+
+def error_response(error: ApiError) -> Response:
+    """The API's error answer."""
+    body: dict[str, Any] = {"type": error.type.code, "message": error.message}
+    if error.data is not None:
+        body["data"] = error.data
+    return json_response({"error": body}, error.type.status)
+
+
+class _Node:
+    __slots__ = ("children", "names", "parameter", "routes")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.parameter: _Node | None = None
+        self.routes: dict[str, tuple[Route, tuple[str, ...]]] = {}
+
+
+class Router:
+    """Finds a path's routes segment by segment: fixed text first, then a parameter.
+
+    Segments are decoded once, after splitting the raw path, so ``%2F`` stays inside its segment.
+    ``/v2/acts`` is the old name of ``/v2/actors``.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._root = _Node()
+        self.routes = tuple(routes)
+        for route in self.routes:
+            self._add(route)
+
+    def _add(self, route: Route) -> None:
+        node, names = self._root, []
+        for segment in route.path.strip("/").split("/"):
+            if segment.startswith("{"):
+                names.append(segment[1:-1])
+                node.parameter = node.parameter or _Node()
+                node = node.parameter
+            else:
+                node = node.children.setdefault(segment, _Node())
+        if route.method in node.routes:
+            raise ValueError(f"{route.method} {route.path} is served twice")
+        node.routes[route.method] = (route, tuple(names))
+
+    def find(self, raw_path: str) -> tuple[dict[str, tuple[Route, tuple[str, ...]]], list[str]] | None:
+        """The routes of ``raw_path`` by method, and the values of its parameters."""
+        segments = raw_path.strip("/").split("/")
+        if len(segments) > 1 and segments[0] == "v2" and segments[1] == "acts":
+            segments[1] = "actors"
+        return self._walk(self._root, segments, 0, [])
+
+    def _walk(
+        self, node: _Node, segments: list[str], index: int, values: list[str]
+    ) -> tuple[dict[str, tuple[Route, tuple[str, ...]]], list[str]] | None:
+        if index == len(segments):
+            return (node.routes, values) if node.routes else None
+        segment = segments[index]
+        child = node.children.get(segment)
+        if child is not None:
+            found = self._walk(child, segments, index + 1, values)
+            if found is not None:
+                return found
+        if node.parameter is not None and segment:
+            return self._walk(node.parameter, segments, index + 1, [*values, unquote(segment)])
+        return None
+
+
+class Api:
+    """The ASGI application of the REST API."""
+
+    def __init__(self, routes: Iterable[Route], access: Access, public_base_url: str | None) -> None:
+        self.router = Router(routes)
+        self._access = access
+        self._public_base_url = public_base_url
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request."""
+        started = False
+
+        async def send_with_cors(message: Any) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"].extend(_CORS)
+            await send(message)
+
+        request = Request(scope, receive)
+        try:
+            response = await self._respond(request)
+        except ClientDisconnect:
+            return
+        except ApiError as error:
+            response = error_response(error)
+            if error.type is ErrorType.REQUEST_TOO_LARGE or error.type is ErrorType.RECORD_TOO_LARGE:
+                await drain(request)
+        except Exception:
+            _log.exception("request failed", method=scope["method"], path=redact(scope["path"]))
+            response = error_response(
+                ApiError(ErrorType.INTERNAL_SERVER_ERROR, "An unexpected error occurred on the server.")
+            )
+        if scope["method"] == "HEAD":
+            response = _without_body(response)
+        try:
+            await response(scope, receive, send_with_cors)
+        except ApiError:
+            _log.exception("answer broke off", path=redact(scope["path"]))
+            raise
+
+    async def _respond(self, request: Request) -> Response:
+        scope = request.scope
+        query = Query.parse(scope["query_string"])
+        method: str = scope["method"]
+        override = query.get("method")
+        if override is not None and override.upper() in _METHODS:
+            method = override.upper()
+        if method == "OPTIONS":
+            return Response(status_code=204, headers=_PREFLIGHT)
+        raw_path = scope.get("raw_path") or scope["path"].encode()
+        found = self.router.find(raw_path.decode("latin-1").partition("?")[0])
+        if found is None:
+            raise ApiError(ErrorType.PAGE_NOT_FOUND, "We have nothing at this URL: check the path and the API version.")
+        by_method, values = found
+        match = by_method.get(method) or (by_method.get("GET") if method == "HEAD" else None)
+        if match is None:
+            allowed = ", ".join(sorted({*by_method, "OPTIONS"} | ({"HEAD"} if "GET" in by_method else set())))
+            raise ApiError(
+                ErrorType.METHOD_NOT_ALLOWED, f"Method {method} is not allowed here. Allowed methods are: {allowed}."
+            )
+        route, names = match
+        call = Call(request, route, dict(zip(names, values, strict=True)), query, self.base_url(request))
+        token = bearer_token(request) or query.get("token")
+        if token:
+            call.principal_or_none = await self._access.authenticate(token)
+        elif not route.public:
+            raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")
+        return await route.handler(call)
+
+    def base_url(self, request: Request) -> str:
+        """Where clients reach this server: the setting, or what the request itself was sent to."""
+        if self._public_base_url:
+            return self._public_base_url
+        host = request.headers.get("host") or "localhost"
+        return f"{request.url.scheme}://{host}"
+
+
+def bearer_token(request: Request) -> str | None:
+    """The token of the ``Authorization`` header."""
+    match = re.fullmatch(r"\s*bearer\s+(\S+)\s*", request.headers.get("authorization", ""), re.IGNORECASE)
+    return match[1] if match else None
+
+
+def _without_body(response: Response) -> Response:
+    headers = {key: value for key, value in response.headers.items() if key != "content-length"}
+    length = response.headers.get("content-length")
+    empty = Response(status_code=response.status_code, headers=headers)
+    if length is not None:
+        empty.headers["content-length"] = length
+    return empty
+
+
+def mount(api: ASGIApp, websockets: ASGIApp, lifespan: ASGIApp) -> ASGIApp:
+    """One ASGI application out of the three kinds of connections."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        target = api if kind == "http" else websockets if kind == "websocket" else lifespan
+        await target(scope, receive, send)
+
+    return application

@@ -1,0 +1,130 @@
+"""Who is calling and what they may do: tokens, principals, users."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from typing import Protocol
+
+import msgspec
+
+from actorium.domain.errors import ApiError, ErrorType
+from actorium.domain.models import JobStatus, User
+from actorium.kit import Clock, random_text
+
+API_TOKEN_PREFIX = "actorium_api_"  # noqa: S105  a prefix, no secret
+RUN_TOKEN_PREFIX = "actorium_run_"  # noqa: S105  a prefix, no secret
+RUN_TOKEN_GRACE_MS = 15_000
+"""How long a run's token still works after the run is over, for calls under way. docs: runs, section 9."""
+
+_CACHE_MS = 5_000
+_CACHE_SIZE = 10_000
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """A caller: a user, or one of the user's runs acting with its own token (``run_id``)."""
+
+    user_id: str
+    username: str
+    token_id: str
+    run_id: str | None = None
+
+    def owns(self, user_id: str) -> bool:
+        """Whether a resource of ``user_id`` is the caller's own."""
+        return self.user_id == user_id
+
+
+class TokenOwner(msgspec.Struct, frozen=True):
+    """What the database knows of a user token."""
+
+    token_id: str
+    user_id: str
+    username: str
+    expires_at: int | None
+
+
+class RunOwner(msgspec.Struct, frozen=True):
+    """What the database knows of the run a token was made for."""
+
+    user_id: str
+    username: str
+    status: JobStatus
+    finished_at: int | None
+
+
+class AccountStore(Protocol):
+    """The part of the storage this service needs."""
+
+    async def find_token(self, token_hash: str) -> TokenOwner | None:
+        """The owner of a token that is not revoked."""
+        ...
+
+    async def find_run_owner(self, run_id: str) -> RunOwner | None:
+        """The user a run belongs to."""
+        ...
+
+    async def find_user(self, id_or_username: str) -> User | None:
+        """A user by id or (ignoring case) username."""
+        ...
+
+
+def hash_token(token: str) -> str:
+    """What is stored of a token. Tokens are random, so a plain hash is enough."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def new_api_token() -> str:
+    """A token for a user; shown once."""
+    return API_TOKEN_PREFIX + random_text(36)
+
+
+class Access:
+    """Turns tokens into principals. Answers are cached for 5 s, so a revoked token dies within that time."""
+
+    def __init__(self, store: AccountStore, clock: Clock, instance_key: bytes) -> None:
+        self._store = store
+        self._clock = clock
+        self._key = hmac.digest(instance_key, b"run-tokens", "sha256")
+        self._cache: dict[str, tuple[int, Principal]] = {}
+
+    def run_token(self, run_id: str) -> str:
+        """The token of a run; the same for all its attempts, valid only while the run is alive."""
+        mac = base64.b32encode(hmac.digest(self._key, run_id.encode(), "sha256")[:20]).decode()
+        return f"{RUN_TOKEN_PREFIX}{run_id}_{mac}"
+
+    def forget(self) -> None:
+        """Ask the database again for every token."""
+        self._cache.clear()
+
+    async def authenticate(self, token: str) -> Principal:
+        """The principal of ``token``. Raises 401 ``invalid-token``."""
+        now = self._clock.now_ms()
+        cached = self._cache.get(token)
+        if cached is not None and 0 <= now - cached[0] < _CACHE_MS:
+            return cached[1]
+        principal = await (self._run(token, now) if token.startswith(RUN_TOKEN_PREFIX) else self._user(token, now))
+        if principal is None:
+            self._cache.pop(token, None)
+            raise ApiError(ErrorType.INVALID_TOKEN, "Authentication token is not valid.")
+        if len(self._cache) >= _CACHE_SIZE:
+            self._cache.clear()
+        self._cache[token] = (now, principal)
+        return principal
+
+    async def _user(self, token: str, now: int) -> Principal | None:
+        owner = await self._store.find_token(hash_token(token))
+        if owner is None or (owner.expires_at is not None and owner.expires_at <= now):
+            return None
+        return Principal(owner.user_id, owner.username, owner.token_id)
+
+    async def _run(self, token: str, now: int) -> Principal | None:
+        run_id = token.removeprefix(RUN_TOKEN_PREFIX).partition("_")[0]
+        if not hmac.compare_digest(token, self.run_token(run_id)):
+            return None
+        owner = await self._store.find_run_owner(run_id)
+        if owner is None:
+            return None
+        if owner.finished_at is not None and now > owner.finished_at + RUN_TOKEN_GRACE_MS:
+            return None
+        return Principal(owner.user_id, owner.username, f"run:{run_id}", run_id)

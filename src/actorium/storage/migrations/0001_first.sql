@@ -1,0 +1,262 @@
+-- Times are milliseconds since the epoch, booleans 0 or 1, *_json columns JSON text.
+
+CREATE TABLE users (
+  id TEXT PRIMARY KEY,
+  username TEXT NOT NULL,
+  username_key TEXT NOT NULL UNIQUE,
+  email TEXT NOT NULL,
+  created_at BIGINT NOT NULL
+);
+
+CREATE TABLE tokens (
+  id TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  name TEXT NOT NULL,
+  token_hash TEXT NOT NULL UNIQUE,
+  created_at BIGINT NOT NULL,
+  expires_at BIGINT,
+  revoked_at BIGINT
+);
+CREATE INDEX tokens_by_user ON tokens (user_id, created_at);
+
+CREATE TABLE actors (
+  id TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  name TEXT NOT NULL,
+  name_key TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  modified_at BIGINT NOT NULL,
+  default_run_options_json TEXT NOT NULL,
+  fields_json TEXT NOT NULL,
+  UNIQUE (user_id, name_key)
+);
+
+CREATE TABLE versions (
+  actor_id TEXT NOT NULL REFERENCES actors (id) ON DELETE CASCADE,
+  version_number TEXT NOT NULL,
+  sort_key BIGINT NOT NULL,
+  source_type TEXT NOT NULL,
+  source_files_json TEXT NOT NULL,
+  source_url TEXT,
+  env_vars_json TEXT NOT NULL,
+  apply_env_vars_to_build SMALLINT NOT NULL,
+  build_tag TEXT,
+  PRIMARY KEY (actor_id, version_number)
+);
+
+CREATE TABLE build_counters (
+  actor_id TEXT NOT NULL REFERENCES actors (id) ON DELETE CASCADE,
+  version_number TEXT NOT NULL,
+  last_patch INTEGER NOT NULL,
+  PRIMARY KEY (actor_id, version_number)
+);
+
+CREATE TABLE builds (
+  id TEXT PRIMARY KEY,
+  actor_id TEXT NOT NULL,
+  user_id TEXT NOT NULL,
+  version_number TEXT NOT NULL,
+  build_number TEXT NOT NULL,
+  status TEXT NOT NULL,
+  started_at BIGINT NOT NULL,
+  running_at BIGINT,
+  finished_at BIGINT,
+  tag TEXT,
+  exit_code INTEGER,
+  status_message TEXT,
+  abort_requested SMALLINT NOT NULL DEFAULT 0,
+  meta_json TEXT NOT NULL,
+  options_json TEXT NOT NULL,
+  env_vars_json TEXT NOT NULL,
+  actor_version_json TEXT NOT NULL,
+  image_kind TEXT,
+  image_state_json TEXT,
+  image_size_bytes BIGINT,
+  actor_definition_json TEXT,
+  input_schema TEXT,
+  readme TEXT,
+  changelog TEXT,
+  UNIQUE (actor_id, build_number)
+);
+CREATE INDEX builds_by_user ON builds (user_id, started_at, id);
+CREATE INDEX builds_by_actor ON builds (actor_id, started_at, id);
+CREATE INDEX builds_live ON builds (status) WHERE status IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING');
+
+CREATE TABLE build_tags (
+  actor_id TEXT NOT NULL REFERENCES actors (id) ON DELETE CASCADE,
+  tag TEXT NOT NULL,
+  build_id TEXT NOT NULL REFERENCES builds (id) ON DELETE CASCADE,
+  PRIMARY KEY (actor_id, tag)
+);
+CREATE INDEX build_tags_by_build ON build_tags (build_id);
+
+CREATE TABLE runs (
+  id TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL,
+  actor_id TEXT NOT NULL,
+  task_id TEXT,
+  build_id TEXT NOT NULL,
+  build_number TEXT NOT NULL,
+  status TEXT NOT NULL,
+  started_at BIGINT NOT NULL,
+  finished_at BIGINT,
+  running_at BIGINT,
+  timeout_at BIGINT,
+  wanted TEXT NOT NULL,
+  stop_at BIGINT,
+  stop_reason TEXT,
+  status_message TEXT,
+  is_status_message_terminal SMALLINT,
+  is_platform_message SMALLINT NOT NULL DEFAULT 0,
+  exit_code INTEGER,
+  origin TEXT NOT NULL,
+  meta_json TEXT NOT NULL,
+  options_json TEXT NOT NULL,
+  stats_json TEXT NOT NULL,
+  general_access TEXT NOT NULL,
+  default_dataset_id TEXT NOT NULL,
+  default_key_value_store_id TEXT NOT NULL,
+  default_request_queue_id TEXT NOT NULL,
+  storage_ids_json TEXT NOT NULL,
+  container_slug TEXT NOT NULL UNIQUE,
+  events_secret TEXT NOT NULL,
+  workflow_key TEXT NOT NULL,
+  finish_seq INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX runs_by_user ON runs (user_id, started_at, id);
+CREATE INDEX runs_by_actor ON runs (actor_id, user_id, started_at, id);
+CREATE INDEX runs_live ON runs (started_at) WHERE status IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING');
+
+CREATE TABLE attempts (
+  id TEXT PRIMARY KEY,
+  run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+  number INTEGER NOT NULL,
+  created_at BIGINT NOT NULL,
+  handle_json TEXT,
+  log_offset BIGINT NOT NULL DEFAULT 0,
+  finished_at BIGINT,
+  exit_json TEXT,
+  removed SMALLINT NOT NULL DEFAULT 0,
+  UNIQUE (run_id, number)
+);
+CREATE INDEX attempts_left ON attempts (run_id) WHERE removed = 0;
+
+CREATE TABLE datasets (
+  id TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL,
+  name TEXT,
+  name_key TEXT,
+  title TEXT,
+  actor_id TEXT,
+  run_id TEXT,
+  created_at BIGINT NOT NULL,
+  modified_at BIGINT NOT NULL,
+  accessed_at BIGINT NOT NULL,
+  general_access TEXT NOT NULL,
+  url_signing_secret_key TEXT NOT NULL,
+  schema_json TEXT,
+  fields_json TEXT,
+  item_count BIGINT NOT NULL DEFAULT 0,
+  clean_item_count BIGINT NOT NULL DEFAULT 0,
+  read_count BIGINT NOT NULL DEFAULT 0,
+  write_count BIGINT NOT NULL DEFAULT 0,
+  storage_bytes BIGINT NOT NULL DEFAULT 0,
+  UNIQUE (user_id, name_key)
+);
+CREATE INDEX datasets_by_user ON datasets (user_id, created_at, id);
+
+-- Items of one push as JSON texts, joined by newlines. A rowid table: large rows in a keyed one are slow.
+CREATE TABLE dataset_blocks (
+  dataset_id TEXT NOT NULL REFERENCES datasets (id) ON DELETE CASCADE,
+  first_index BIGINT NOT NULL,
+  item_count INTEGER NOT NULL,
+  items BLOB NOT NULL
+);
+CREATE UNIQUE INDEX dataset_blocks_by_index ON dataset_blocks (dataset_id, first_index);
+
+CREATE TABLE key_value_stores (
+  id TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL,
+  name TEXT,
+  name_key TEXT,
+  title TEXT,
+  actor_id TEXT,
+  run_id TEXT,
+  created_at BIGINT NOT NULL,
+  modified_at BIGINT NOT NULL,
+  accessed_at BIGINT NOT NULL,
+  general_access TEXT NOT NULL,
+  url_signing_secret_key TEXT NOT NULL,
+  schema_json TEXT,
+  read_count BIGINT NOT NULL DEFAULT 0,
+  write_count BIGINT NOT NULL DEFAULT 0,
+  delete_count BIGINT NOT NULL DEFAULT 0,
+  list_count BIGINT NOT NULL DEFAULT 0,
+  storage_bytes BIGINT NOT NULL DEFAULT 0,
+  UNIQUE (user_id, name_key)
+);
+CREATE INDEX key_value_stores_by_user ON key_value_stores (user_id, created_at, id);
+
+-- A small value is in "value"; a large one is the object "blob_key" of the blob store.
+CREATE TABLE records (
+  store_id TEXT NOT NULL REFERENCES key_value_stores (id) ON DELETE CASCADE,
+  key_bytes BLOB NOT NULL,
+  content_type TEXT NOT NULL,
+  content_encoding TEXT,
+  size_bytes BIGINT NOT NULL,
+  modified_at BIGINT NOT NULL,
+  value BLOB,
+  blob_key TEXT
+);
+CREATE UNIQUE INDEX records_by_key ON records (store_id, key_bytes);
+
+CREATE TABLE request_queues (
+  id TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL,
+  name TEXT,
+  name_key TEXT,
+  title TEXT,
+  actor_id TEXT,
+  run_id TEXT,
+  created_at BIGINT NOT NULL,
+  modified_at BIGINT NOT NULL,
+  accessed_at BIGINT NOT NULL,
+  general_access TEXT NOT NULL,
+  total_count BIGINT NOT NULL DEFAULT 0,
+  handled_count BIGINT NOT NULL DEFAULT 0,
+  last_order_no BIGINT NOT NULL DEFAULT 0,
+  first_client_key TEXT,
+  had_multiple_clients SMALLINT NOT NULL DEFAULT 0,
+  read_count BIGINT NOT NULL DEFAULT 0,
+  write_count BIGINT NOT NULL DEFAULT 0,
+  delete_count BIGINT NOT NULL DEFAULT 0,
+  head_item_read_count BIGINT NOT NULL DEFAULT 0,
+  storage_bytes BIGINT NOT NULL DEFAULT 0,
+  UNIQUE (user_id, name_key)
+);
+CREATE INDEX request_queues_by_user ON request_queues (user_id, created_at, id);
+
+-- order_no is NULL once handled. request_json is the whole request as clients sent it, without state.
+CREATE TABLE requests (
+  queue_id TEXT NOT NULL REFERENCES request_queues (id) ON DELETE CASCADE,
+  id TEXT NOT NULL,
+  unique_key TEXT NOT NULL,
+  url TEXT NOT NULL,
+  method TEXT NOT NULL,
+  retry_count INTEGER NOT NULL,
+  order_no BIGINT,
+  handled_at BIGINT,
+  lock_expires_at BIGINT,
+  lock_client_key TEXT,
+  lock_run_id TEXT,
+  request_json TEXT NOT NULL
+);
+CREATE UNIQUE INDEX requests_by_id ON requests (queue_id, id);
+CREATE INDEX requests_by_order ON requests (queue_id, order_no) WHERE order_no IS NOT NULL;
+CREATE INDEX requests_locked ON requests (queue_id, lock_expires_at) WHERE lock_expires_at IS NOT NULL;
+
+-- Blobs whose record is gone; deleted by housekeeping, also after a crash in between.
+CREATE TABLE blob_garbage (
+  blob_key TEXT PRIMARY KEY,
+  since BIGINT NOT NULL
+);
