@@ -224,7 +224,7 @@ class Api:
             response = error_response(error)
             if error.type is ErrorType.REQUEST_TOO_LARGE or error.type is ErrorType.RECORD_TOO_LARGE:
                 await drain(request)
-        except Exception:
+        except Exception:  # noqa: BLE001  becomes a 500 answer
             _log.exception("request failed", method=scope["method"], path=redact(scope["path"]))
             response = error_response(
                 ApiError(ErrorType.INTERNAL_SERVER_ERROR, "An unexpected error occurred on the server.")
