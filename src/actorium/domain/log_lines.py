@@ -17,10 +17,15 @@ CUT_NOTICE = b"ACTOR: The line above is longer than 1 MB, it continues below.\n"
 _STAMP_AT_START = re.compile(rb"(?m)^[0-9TZ:.\-]{24} ")
 
 
+def iso(at_ms: int) -> str:
+    """A time as the API writes it: UTC, exactly three decimals, ``Z``."""
+    seconds, millis = divmod(at_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
+
+
 def stamp(at_ms: int) -> bytes:
     """The beginning of a line written at ``at_ms``."""
-    seconds, millis = divmod(at_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z ".encode()
+    return f"{iso(at_ms)} ".encode()
 
 
 def stamped(lines: bytes, line_stamp: bytes) -> bytes:

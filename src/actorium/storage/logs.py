@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -203,7 +203,7 @@ class LogStore:
             return b""
         return await self._in(self._readers, read_range, log_path(self._root, job_id), offset, limit)
 
-    async def read_lines(self, job_id: str) -> AsyncIterator[bytes]:
+    async def read_lines(self, job_id: str) -> AsyncGenerator[bytes, None]:
         """What the log holds now, in chunks of whole lines."""
         end = await self.size(job_id)
         reader = LogReader(log_path(self._root, job_id))
@@ -213,7 +213,9 @@ class LogStore:
         finally:
             self._let_go(reader)
 
-    async def follow(self, job_id: str, is_over: Callable[[], Awaitable[bool]] | None = None) -> AsyncIterator[bytes]:
+    async def follow(
+        self, job_id: str, is_over: Callable[[], Awaitable[bool]] | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """The log from its beginning in chunks of whole lines, until ``finish``.
 
         A log that is not open here counts as finished, unless ``is_over`` says that the job still lives (queued, or
