@@ -88,6 +88,7 @@ class LogWriter:
         self._splitter = Splitter()
         self._retry_at = 0.0
         self._unreported_bytes = 0
+        self._turn_bytes = 0
         self._saved: Checkpoint | None = None
         self.size = 0
         self.position: str | None = None
@@ -150,6 +151,7 @@ class LogWriter:
                     self._lose(sum(len(entry.data) for entry in entries if isinstance(entry, Output)), error)
                     return
             out: list[bytes] = []
+            self._turn_bytes = 0
             for entry in entries:
                 if isinstance(entry, Output):
                     self._output(entry, out)
@@ -157,7 +159,7 @@ class LogWriter:
                     self.last_at_ms = entry.at_ms
                     out.append(stamp(entry.at_ms) + self._masked(one_line(entry.text)))
                 else:
-                    self._limited(stamped(self._masked(self._splitter.end()), stamp(self.last_at_ms)), out)
+                    self._lines(self._splitter.end(), self.last_at_ms, out)
             self._put(b"".join(out), must_try=any(not isinstance(entry, Output) for entry in entries))
 
     def _output(self, entry: Output, out: list[bytes]) -> None:
@@ -167,9 +169,7 @@ class LogWriter:
         if self.is_full:
             self.dropped_bytes += len(entry.data)
             return
-        lines = self._splitter.feed(entry.data)
-        if lines:
-            self._limited(stamped(self._masked(lines), stamp(entry.at_ms)), out)
+        self._lines(self._splitter.feed(entry.data), entry.at_ms, out)
 
     def _masked(self, lines: bytes) -> bytes:
         for secret in self._secrets:
@@ -177,14 +177,18 @@ class LogWriter:
                 lines = lines.replace(secret, _MASK)
         return lines
 
-    def _limited(self, lines: bytes, out: list[bytes]) -> None:
-        room = self._max_log_bytes - self.size - sum(map(len, out))
+    def _lines(self, texts: bytes, at_ms: int, out: list[bytes]) -> None:
+        if not texts:
+            return
+        lines = stamped(self._masked(texts), stamp(at_ms))
+        room = self._max_log_bytes - self.size - self._turn_bytes
         if not self._max_log_bytes or len(lines) <= room:
+            self._turn_bytes += len(lines)
             out.append(lines)
             return
         end = lines.rfind(b"\n", 0, max(room, 0)) + 1
-        text = f"ACTOR: The log is longer than {self._max_log_bytes} bytes, further output is not stored."
-        out += [lines[:end], stamp(self.last_at_ms), one_line(text)]
+        notice = f"ACTOR: The log is longer than {self._max_log_bytes} bytes, further output is not stored."
+        out += [lines[:end], stamp(at_ms), one_line(notice)]
         self.dropped_bytes += len(lines) - end + len(self._splitter.pending)
         self._splitter.pending.clear()
         self.is_full = True

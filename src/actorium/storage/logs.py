@@ -37,6 +37,7 @@ CHECKPOINT_SECS = 1.0
 CHECKPOINT_BYTES = 16_777_216
 _TURN_BYTES = 262_144
 """Most output of one log handled before the other logs have their turn."""
+_TURN_ENTRIES = 2_000
 _QUEUE_BYTES = 524_288
 """Output waiting for the disk from which ``append`` makes its caller wait."""
 _POLL_SECS = 1.0
@@ -296,7 +297,7 @@ class LogStore:
             entries: list[Entry] = []
             waiters: list[asyncio.Future[None]] = []
             taken = 0
-            while log.queue and taken < _TURN_BYTES:
+            while log.queue and taken < _TURN_BYTES and len(entries) < _TURN_ENTRIES:
                 entry, waiter = log.queue.popleft()
                 if entry is not None:
                     entries.append(entry)
