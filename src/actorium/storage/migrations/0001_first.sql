@@ -121,7 +121,7 @@ CREATE TABLE runs (
   container_slug TEXT NOT NULL UNIQUE,
   events_secret TEXT NOT NULL,
   workflow_key TEXT NOT NULL,
-  finish_seq INTEGER NOT NULL DEFAULT 0
+  web_server_port INTEGER
 );
 CREATE INDEX runs_by_user ON runs (user_id, started_at, id);
 CREATE INDEX runs_by_actor ON runs (actor_id, user_id, started_at, id);
@@ -133,7 +133,6 @@ CREATE TABLE attempts (
   number INTEGER NOT NULL,
   created_at BIGINT NOT NULL,
   handle_json TEXT,
-  log_offset BIGINT NOT NULL DEFAULT 0,
   finished_at BIGINT,
   exit_json TEXT,
   removed SMALLINT NOT NULL DEFAULT 0,
