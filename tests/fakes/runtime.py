@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 from actorium.kit import Clock
@@ -126,7 +126,7 @@ class FakeRuntime:
         if process is not None:
             process.removed = True
 
-    async def logs(self, handle: Handle, since: int) -> AsyncIterator[LogChunk]:
+    async def logs(self, handle: Handle, since: int) -> AsyncGenerator[LogChunk, None]:
         process = self.processes.get(handle.attempt_id)
         if process is None:
             return

@@ -70,7 +70,12 @@ async def launch(parts: Parts, run: Run, stats: RunStats, ended: Ended | None, i
 
     async def checkpoint(handle: Handle) -> None:
         nonlocal running
-        fields = {"running_at": now, "timeout_at": timeout_at, "stats": stats, "web_server_port": port}
+        fields: dict[str, Any] = {
+            "running_at": now,
+            "timeout_at": timeout_at,
+            "stats": stats,
+            "web_server_port": port,
+        }
 
         async def op(tx: Tx) -> Run | None:
             if run.status is JobStatus.READY:
@@ -113,7 +118,7 @@ def _environment(parts: Parts, run: Run, around: _Surroundings, port: int, timeo
     own = {var.name: parts.open_secret(var.value) if var.is_secret else var.value for var in around.build.env_vars}
     token = parts.run_token(run.id)
     secrets = [own[var.name] for var in around.build.env_vars if var.is_secret]
-    parts.logs.set_secrets(run.id, (token, *secrets))
+    parts.logs.open(run.id, (token, *secrets))
     return run_environment(
         run,
         Surroundings(

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -355,7 +355,7 @@ class ProcessRuntime:
     async def _discard(self, directory: Path) -> None:
         await asyncio.to_thread(shutil.rmtree, directory, onerror=_make_removable)
 
-    async def logs(self, handle: Handle, since: int) -> AsyncIterator[LogChunk]:
+    async def logs(self, handle: Handle, since: int) -> AsyncGenerator[LogChunk, None]:
         """Follow the output; see ``Runtime.logs``."""
         path = self._directory(handle) / "spool"
         link = await self._link(handle)

@@ -140,7 +140,7 @@ async def find(tx: Tx, kind: StorageKind, reference: Reference) -> Storage | Non
     table = TABLES[kind]
     condition, args = where_reference(reference)
     row = await tx.fetchrow(
-        f"SELECT {table.columns} FROM {table.name} s JOIN users u ON u.id = s.user_id WHERE {condition}",  # noqa: S608
+        f"SELECT {table.columns} FROM {table.name} s JOIN users u ON u.id = s.user_id WHERE {condition}",
         *args,
     )
     return None if row is None else storage_of(kind, row)
@@ -159,12 +159,12 @@ async def list_of_user(
     named = "" if unnamed else "AND s.name_key IS NOT NULL"
     order = "DESC" if desc else "ASC"
     total = await tx.fetchrow(
-        f"SELECT COUNT(*) AS total FROM {table.name} s WHERE s.user_id = ? {named}",  # noqa: S608
+        f"SELECT COUNT(*) AS total FROM {table.name} s WHERE s.user_id = ? {named}",
         user_id,
     )
     assert total is not None  # noqa: S101  an aggregate always has a row
     rows = await tx.fetch(
-        f"SELECT {table.columns} FROM {table.name} s JOIN users u ON u.id = s.user_id "  # noqa: S608
+        f"SELECT {table.columns} FROM {table.name} s JOIN users u ON u.id = s.user_id "
         f"WHERE s.user_id = ? {named} ORDER BY s.created_at {order}, s.id {order} LIMIT ? OFFSET ?",
         user_id,
         limit,
@@ -204,7 +204,7 @@ async def insert(
     if "schema_json" in texts and schema is not None:
         values["schema_json"] = msgspec.json.encode(schema).decode()
     count = await tx.execute(
-        f"INSERT INTO {TABLES[kind].name} ({', '.join(values)}) VALUES ({placeholders(len(values))}) "  # noqa: S608
+        f"INSERT INTO {TABLES[kind].name} ({', '.join(values)}) VALUES ({placeholders(len(values))}) "
         "ON CONFLICT (user_id, name_key) DO NOTHING",
         *values.values(),
     )
@@ -229,7 +229,7 @@ async def update(tx: Tx, kind: StorageKind, storage_id: str, changes: dict[str, 
         columns["name_key"] = None if name is None else name_key(name)
     assignments = ", ".join(f"{column} = ?" for column in columns)
     await tx.execute(
-        f"UPDATE {TABLES[kind].name} SET {assignments} WHERE id = ?",  # noqa: S608
+        f"UPDATE {TABLES[kind].name} SET {assignments} WHERE id = ?",
         *columns.values(),
         storage_id,
     )
@@ -237,7 +237,7 @@ async def update(tx: Tx, kind: StorageKind, storage_id: str, changes: dict[str, 
 
 async def delete(tx: Tx, kind: StorageKind, storage_id: str, now: int) -> bool:
     """Delete a storage. It is gone at once; its contents follow in steps, see ``empty_deleted``."""
-    if not await tx.execute(f"DELETE FROM {TABLES[kind].name} WHERE id = ?", storage_id):  # noqa: S608
+    if not await tx.execute(f"DELETE FROM {TABLES[kind].name} WHERE id = ?", storage_id):
         return False
     await tx.execute("INSERT INTO storage_garbage (id, kind, deleted_at) VALUES (?, ?, ?)", storage_id, kind.value, now)
     return True
@@ -245,14 +245,14 @@ async def delete(tx: Tx, kind: StorageKind, storage_id: str, now: int) -> bool:
 
 async def empty_deleted(tx: Tx, now: int) -> bool:
     """Remove one step's worth of a deleted storage's contents; returns whether there is more to do."""
-    garbage = await tx.fetchrow(f"SELECT id, kind FROM storage_garbage LIMIT 1 {tx.skip_locked}")  # noqa: S608
+    garbage = await tx.fetchrow(f"SELECT id, kind FROM storage_garbage LIMIT 1 {tx.skip_locked}")
     if garbage is None:
         return False
     table = TABLES[StorageKind(garbage["kind"])]
     # Dataset blocks reach megabytes each, so fewer of them make a step.
     step = _DELETE_STEP // 20 if table.contents == "dataset_blocks" else _DELETE_STEP
     rows = await tx.fetch(
-        f"DELETE FROM {table.contents} WHERE {table.contents_owner} = ? AND {table.contents_key} IN "  # noqa: S608
+        f"DELETE FROM {table.contents} WHERE {table.contents_owner} = ? AND {table.contents_key} IN "
         f"(SELECT {table.contents_key} FROM {table.contents} WHERE {table.contents_owner} = ? "
         f"ORDER BY {table.contents_key} LIMIT ?) "
         f"RETURNING {'blob_key' if table.contents == 'records' else 'NULL AS blob_key'}",
@@ -278,7 +278,7 @@ async def add_reads(tx: Tx, kind: StorageKind, reads: Sequence[tuple[str, int, d
     for storage_id, accessed_at, added in sorted(reads, key=lambda read: read[0]):
         sums = "".join(f", {column} = {column} + ?" for column in added)
         await tx.execute(
-            f"UPDATE {TABLES[kind].name} SET accessed_at = "  # noqa: S608
+            f"UPDATE {TABLES[kind].name} SET accessed_at = "
             f"CASE WHEN accessed_at < ? THEN ? ELSE accessed_at END{sums} WHERE id = ?",
             accessed_at,
             accessed_at,
