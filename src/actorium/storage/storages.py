@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from actorium.domain.models import GeneralAccess
-from actorium.domain.storages import DefaultStorageIds, Reference, Storage, StorageKind, name_key
+from actorium.domain.storages import DefaultStorageIds, Guarded, Reference, Storage, StorageKind, name_key
 from actorium.kit import new_id, random_text
 from actorium.storage.db import Row, Tx, placeholders
 
@@ -123,6 +123,22 @@ def where_reference(reference: Reference) -> tuple[str, tuple[Any, ...]]:
     return "u.username_key = ? AND s.name_key = ?", (reference.owner_name, reference.name_key)
 
 
+def from_reference(kind: StorageKind, reference: Reference, more: str = "") -> tuple[str, tuple[Any, ...]]:
+    """``FROM ... WHERE ...`` finding ``reference`` as ``s``, with the joins ``more`` between."""
+    condition, args = where_reference(reference)
+    users = "JOIN users u ON u.id = s.user_id" if reference.owner_name is not None else ""
+    return f"FROM {TABLES[kind].name} s {users} {more} WHERE {condition}", args
+
+
+GUARDED = "s.id, s.user_id, s.general_access, s.url_signing_secret_key"
+"""Columns of ``guarded_of``, for the kinds that have signed addresses."""
+
+
+def guarded_of(row: Row) -> Guarded:
+    """What access depends on, from a row selected with ``GUARDED``."""
+    return Guarded(row["id"], row["user_id"], row["general_access"], row["url_signing_secret_key"])
+
+
 def where_owned(reference: Reference, user_id: str) -> tuple[str, tuple[Any, ...]]:
     """The condition on a storage's own table that finds ``reference`` only when ``user_id`` owns it.
 
@@ -140,7 +156,7 @@ async def find(tx: Tx, kind: StorageKind, reference: Reference) -> Storage | Non
     table = TABLES[kind]
     condition, args = where_reference(reference)
     row = await tx.fetchrow(
-        f"SELECT {table.columns} FROM {table.name} s JOIN users u ON u.id = s.user_id WHERE {condition}",  # noqa: S608
+        f"SELECT {table.columns} FROM {table.name} s JOIN users u ON u.id = s.user_id WHERE {condition}",
         *args,
     )
     return None if row is None else storage_of(kind, row)
@@ -159,12 +175,12 @@ async def list_of_user(
     named = "" if unnamed else "AND s.name_key IS NOT NULL"
     order = "DESC" if desc else "ASC"
     total = await tx.fetchrow(
-        f"SELECT COUNT(*) AS total FROM {table.name} s WHERE s.user_id = ? {named}",  # noqa: S608
+        f"SELECT COUNT(*) AS total FROM {table.name} s WHERE s.user_id = ? {named}",
         user_id,
     )
     assert total is not None  # noqa: S101  an aggregate always has a row
     rows = await tx.fetch(
-        f"SELECT {table.columns} FROM {table.name} s JOIN users u ON u.id = s.user_id "  # noqa: S608
+        f"SELECT {table.columns} FROM {table.name} s JOIN users u ON u.id = s.user_id "
         f"WHERE s.user_id = ? {named} ORDER BY s.created_at {order}, s.id {order} LIMIT ? OFFSET ?",
         user_id,
         limit,
@@ -204,7 +220,7 @@ async def insert(
     if "schema_json" in texts and schema is not None:
         values["schema_json"] = msgspec.json.encode(schema).decode()
     count = await tx.execute(
-        f"INSERT INTO {TABLES[kind].name} ({', '.join(values)}) VALUES ({placeholders(len(values))}) "  # noqa: S608
+        f"INSERT INTO {TABLES[kind].name} ({', '.join(values)}) VALUES ({placeholders(len(values))}) "
         "ON CONFLICT (user_id, name_key) DO NOTHING",
         *values.values(),
     )
@@ -229,7 +245,7 @@ async def update(tx: Tx, kind: StorageKind, storage_id: str, changes: dict[str, 
         columns["name_key"] = None if name is None else name_key(name)
     assignments = ", ".join(f"{column} = ?" for column in columns)
     await tx.execute(
-        f"UPDATE {TABLES[kind].name} SET {assignments} WHERE id = ?",  # noqa: S608
+        f"UPDATE {TABLES[kind].name} SET {assignments} WHERE id = ?",
         *columns.values(),
         storage_id,
     )
@@ -237,22 +253,29 @@ async def update(tx: Tx, kind: StorageKind, storage_id: str, changes: dict[str, 
 
 async def delete(tx: Tx, kind: StorageKind, storage_id: str, now: int) -> bool:
     """Delete a storage. It is gone at once; its contents follow in steps, see ``empty_deleted``."""
-    if not await tx.execute(f"DELETE FROM {TABLES[kind].name} WHERE id = ?", storage_id):  # noqa: S608
+    if not await tx.execute(f"DELETE FROM {TABLES[kind].name} WHERE id = ?", storage_id):
         return False
     await tx.execute("INSERT INTO storage_garbage (id, kind, deleted_at) VALUES (?, ?, ?)", storage_id, kind.value, now)
     return True
 
 
+async def delete_run_storages(tx: Tx, run_id: str, now: int) -> None:
+    """Delete the storages made for a run, except those that were given a name since."""
+    for kind, table in TABLES.items():
+        for row in await tx.fetch(f"SELECT id FROM {table.name} WHERE run_id = ? AND name_key IS NULL", run_id):
+            await delete(tx, kind, row["id"], now)
+
+
 async def empty_deleted(tx: Tx, now: int) -> bool:
     """Remove one step's worth of a deleted storage's contents; returns whether there is more to do."""
-    garbage = await tx.fetchrow(f"SELECT id, kind FROM storage_garbage LIMIT 1 {tx.skip_locked}")  # noqa: S608
+    garbage = await tx.fetchrow(f"SELECT id, kind FROM storage_garbage LIMIT 1 {tx.skip_locked}")
     if garbage is None:
         return False
     table = TABLES[StorageKind(garbage["kind"])]
     # Dataset blocks reach megabytes each, so fewer of them make a step.
     step = _DELETE_STEP // 20 if table.contents == "dataset_blocks" else _DELETE_STEP
     rows = await tx.fetch(
-        f"DELETE FROM {table.contents} WHERE {table.contents_owner} = ? AND {table.contents_key} IN "  # noqa: S608
+        f"DELETE FROM {table.contents} WHERE {table.contents_owner} = ? AND {table.contents_key} IN "
         f"(SELECT {table.contents_key} FROM {table.contents} WHERE {table.contents_owner} = ? "
         f"ORDER BY {table.contents_key} LIMIT ?) "
         f"RETURNING {'blob_key' if table.contents == 'records' else 'NULL AS blob_key'}",
@@ -278,7 +301,7 @@ async def add_reads(tx: Tx, kind: StorageKind, reads: Sequence[tuple[str, int, d
     for storage_id, accessed_at, added in sorted(reads, key=lambda read: read[0]):
         sums = "".join(f", {column} = {column} + ?" for column in added)
         await tx.execute(
-            f"UPDATE {TABLES[kind].name} SET accessed_at = "  # noqa: S608
+            f"UPDATE {TABLES[kind].name} SET accessed_at = "
             f"CASE WHEN accessed_at < ? THEN ? ELSE accessed_at END{sums} WHERE id = ?",
             accessed_at,
             accessed_at,
