@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -57,6 +57,18 @@ class Storage(msgspec.Struct, frozen=True):
     url_signing_secret_key: str | None = None
     schema: dict[str, Any] | None = None
     fields: list[str] | None = None
+
+
+class Guarded(msgspec.Struct, frozen=True):
+    """What access to a storage depends on, for calls that need no more of its metadata."""
+
+    id: str
+    user_id: str
+    general_access: str
+    url_signing_secret_key: str | None
+
+
+_S = TypeVar("_S", Storage, Guarded)
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -141,14 +153,14 @@ def missing(kind: StorageKind, reference: Reference) -> ApiError:
 
 
 def check_access(
-    storage: Storage | None,
+    storage: _S | None,
     *,
     kind: StorageKind,
     reference: Reference,
     access: Access,
     user_id: str | None,
     signed: bool,
-) -> Storage:
+) -> _S:
     """``storage`` if the caller ``user_id`` (``None``: anonymous) may have ``access``; raises 403 or 404.
 
     Another user's storage does not exist for a caller who may not read it; an anonymous reader is told

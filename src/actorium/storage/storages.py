@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from actorium.domain.models import GeneralAccess
-from actorium.domain.storages import DefaultStorageIds, Reference, Storage, StorageKind, name_key
+from actorium.domain.storages import DefaultStorageIds, Guarded, Reference, Storage, StorageKind, name_key
 from actorium.kit import new_id, random_text
 from actorium.storage.db import Row, Tx, placeholders
 
@@ -121,6 +121,22 @@ def where_reference(reference: Reference) -> tuple[str, tuple[Any, ...]]:
     if reference.owner_id is not None:
         return "s.user_id = ? AND s.name_key = ?", (reference.owner_id, reference.name_key)
     return "u.username_key = ? AND s.name_key = ?", (reference.owner_name, reference.name_key)
+
+
+def from_reference(kind: StorageKind, reference: Reference, more: str = "") -> tuple[str, tuple[Any, ...]]:
+    """``FROM ... WHERE ...`` finding ``reference`` as ``s``, with the joins ``more`` between."""
+    condition, args = where_reference(reference)
+    users = "JOIN users u ON u.id = s.user_id" if reference.owner_name is not None else ""
+    return f"FROM {TABLES[kind].name} s {users} {more} WHERE {condition}", args
+
+
+GUARDED = "s.id, s.user_id, s.general_access, s.url_signing_secret_key"
+"""Columns of ``guarded_of``, for the kinds that have signed addresses."""
+
+
+def guarded_of(row: Row) -> Guarded:
+    """What access depends on, from a row selected with ``GUARDED``."""
+    return Guarded(row["id"], row["user_id"], row["general_access"], row["url_signing_secret_key"])
 
 
 def where_owned(reference: Reference, user_id: str) -> tuple[str, tuple[Any, ...]]:
@@ -241,6 +257,13 @@ async def delete(tx: Tx, kind: StorageKind, storage_id: str, now: int) -> bool:
         return False
     await tx.execute("INSERT INTO storage_garbage (id, kind, deleted_at) VALUES (?, ?, ?)", storage_id, kind.value, now)
     return True
+
+
+async def delete_run_storages(tx: Tx, run_id: str, now: int) -> None:
+    """Delete the storages made for a run, except those that were given a name since."""
+    for kind, table in TABLES.items():
+        for row in await tx.fetch(f"SELECT id FROM {table.name} WHERE run_id = ? AND name_key IS NULL", run_id):
+            await delete(tx, kind, row["id"], now)
 
 
 async def empty_deleted(tx: Tx, now: int) -> bool:

@@ -163,6 +163,7 @@ CREATE TABLE datasets (
   UNIQUE (user_id, name_key)
 );
 CREATE INDEX datasets_by_user ON datasets (user_id, created_at, id);
+CREATE INDEX datasets_by_run ON datasets (run_id) WHERE run_id IS NOT NULL;
 
 -- Items of one push as JSON texts, joined by newlines. A rowid table: large rows in a keyed one are slow.
 -- What belongs to a storage has no foreign key: a deleted storage is emptied in steps (storage_garbage).
@@ -197,6 +198,7 @@ CREATE TABLE key_value_stores (
   UNIQUE (user_id, name_key)
 );
 CREATE INDEX key_value_stores_by_user ON key_value_stores (user_id, created_at, id);
+CREATE INDEX key_value_stores_by_run ON key_value_stores (run_id) WHERE run_id IS NOT NULL;
 
 -- A small value is in "value"; a large one is the object "blob_key" of the blob store.
 CREATE TABLE records (
@@ -236,6 +238,7 @@ CREATE TABLE request_queues (
   UNIQUE (user_id, name_key)
 );
 CREATE INDEX request_queues_by_user ON request_queues (user_id, created_at, id);
+CREATE INDEX request_queues_by_run ON request_queues (run_id) WHERE run_id IS NOT NULL;
 
 -- order_no is NULL once handled. request_json is the whole request as clients sent it, without state.
 CREATE TABLE requests (
