@@ -8,7 +8,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorium.domain.log_lines import CUT_NOTICE, Splitter, cleaned, iso, one_line, stamp, stamped, without_stamps
+from actorium.domain.log_lines import CUT_NOTICE, Splitter, cleaned, one_line, stamp, stamped, without_stamps
+from actorium.domain.times import iso
 
 AT_MS = 1_788_167_605_123
 LINE = re.compile(rb"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z [^\n]*\n")

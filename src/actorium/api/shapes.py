@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
+from actorium.domain.times import iso, iso_or_none
 
-def iso(at_ms: int) -> str:
-    """A time as the API writes it: UTC, exactly three decimals, ``Z``."""
-    seconds, millis = divmod(at_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
-
-
-def iso_or_none(at_ms: int | None) -> str | None:
-    """``iso``, with ``None`` for none."""
-    return None if at_ms is None else iso(at_ms)
+__all__ = ["iso", "iso_or_none", "page"]
 
 
 def page(

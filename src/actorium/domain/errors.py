@@ -23,6 +23,7 @@ class ErrorType(Enum):
     INTERNAL_SERVER_ERROR = ("internal-server-error", 500)
     INVALID_BUILD = ("invalid-build", 403)
     INVALID_CLIENT_KEY = ("invalid-client-key", 400)
+    INVALID_COLLECTION = ("invalid-collection", 400)
     INVALID_CONTENT_TYPE_HEADER = ("invalid-content-type-header", 400)
     INVALID_INPUT = ("invalid-input", 400)
     INVALID_INPUT_SCHEMA = ("invalid-input-schema", 400)

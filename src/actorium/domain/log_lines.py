@@ -7,7 +7,8 @@ Pure. A stored line is ``2026-08-31T09:13:25.123Z `` + text + ``\\n``: one stamp
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+
+from actorium.domain.times import iso
 
 MAX_LINE_BYTES = 1_048_576
 """Longest text of one line, without its line end. A longer one continues on further lines."""
@@ -15,12 +16,6 @@ MAX_LINE_BYTES = 1_048_576
 CUT_NOTICE = b"ACTOR: The line above is longer than 1 MB, it continues below.\n"
 
 _STAMP_AT_START = re.compile(rb"(?m)^[0-9TZ:.\-]{24} ")
-
-
-def iso(at_ms: int) -> str:
-    """A time as the API writes it: UTC, exactly three decimals, ``Z``."""
-    seconds, millis = divmod(at_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
 
 
 def stamp(at_ms: int) -> bytes:

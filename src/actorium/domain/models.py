@@ -152,19 +152,23 @@ class Build(msgspec.Struct, frozen=True):
 
 
 class Wanted(StrEnum):
-    """What the engine is asked to bring about for a run; never shown to clients."""
+    """What the engine is asked to bring about for a run; never shown to clients.
+
+    RUN: keep it running. STOP: end it for good. RESTART: end the attempt and start another (reboot).
+    MIGRATE: end the attempt; another one continues where there is a server again.
+    """
 
     RUN = "run"
     STOP = "stop"
-    FINISH = "finish"
     RESTART = "restart"
     MIGRATE = "migrate"
 
 
 class StopReason(StrEnum):
-    """Why a run is being stopped."""
+    """Why a run is being stopped. An immediate abort kills at once, the others send SIGTERM first."""
 
     ABORT = "abort"
+    GRACEFUL_ABORT = "graceful-abort"
     TIMEOUT = "timeout"
 
 
@@ -181,7 +185,11 @@ class RunOptions(msgspec.Struct, frozen=True):
 
 
 class RunStats(msgspec.Struct, frozen=True):
-    """Counters and measurements of a run over all its attempts. CPU in percent of one core."""
+    """Counters and measurements of a run over all its attempts. CPU usage in percent of one core.
+
+    ``duration_millis``, ``cpu_secs`` and ``mem_byte_secs`` hold what ended attempts add up to,
+    ``attempt_cpu_secs`` and ``attempt_mem_byte_secs`` what the live one has used so far.
+    """
 
     input_body_len: int = 0
     migration_count: int = 0
@@ -189,21 +197,31 @@ class RunStats(msgspec.Struct, frozen=True):
     restart_count: int = 0
     resurrect_count: int = 0
     metamorph: int = 0
-    mem_avg_bytes: float = 0.0
     mem_max_bytes: int = 0
     mem_current_bytes: int = 0
-    cpu_avg_usage: float = 0.0
     cpu_max_usage: float = 0.0
     cpu_current_usage: float = 0.0
     net_rx_bytes: int = 0
     net_tx_bytes: int = 0
     duration_millis: int = 0
+    cpu_secs: float = 0.0
+    mem_byte_secs: float = 0.0
+    attempt_cpu_secs: float = 0.0
+    attempt_mem_byte_secs: float = 0.0
+
+    def averages(self, duration_millis: int) -> tuple[float, float]:
+        """``(cpu_avg_usage, mem_avg_bytes)`` over a total of ``duration_millis``."""
+        secs = duration_millis / 1000
+        if secs <= 0:
+            return 0.0, 0.0
+        cpu_secs = self.cpu_secs + self.attempt_cpu_secs
+        return cpu_secs / secs * 100, (self.mem_byte_secs + self.attempt_mem_byte_secs) / secs
 
 
 class Run(msgspec.Struct, frozen=True):
     """A run: what clients see, and the private columns the engine works from.
 
-    ``running_at`` is when the current attempt became RUNNING (``None`` while queued);
+    ``running_at`` is when the live attempt was started (``None`` while there is none);
     ``timeout_at`` ends the time budget; ``stop_at`` is the deadline of a stop that was asked for.
     """
 
@@ -236,17 +254,20 @@ class Run(msgspec.Struct, frozen=True):
     container_slug: str
     events_secret: str
     workflow_key: str
-    finish_seq: int = 0
+    web_server_port: int | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One life of a run's process tree. ``handle`` is the runtime's own JSON; ``exit`` is set when it is over."""
+    """One life of a run's process tree. ``handle`` is the runtime's own JSON; ``exit`` is set when it is over.
+
+    ``removed`` says that the runtime has deleted what the attempt left on disk.
+    """
 
     id: str
     run_id: str
     number: int
     created_at: int
     handle: dict[str, Any] | None
-    log_offset: int
     finished_at: int | None
     exit: dict[str, Any] | None
+    removed: bool

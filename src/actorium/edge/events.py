@@ -17,7 +17,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from actorium.domain.log_lines import iso
+from actorium.domain.times import iso
 from actorium.kit import Clock
 from actorium.services.events import Event, SystemInfo
 

@@ -1,0 +1,129 @@
+"""The run object on the wire. openapi: Run, RunShort."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actorium.domain.models import Run
+from actorium.domain.pricing import compute_units
+from actorium.domain.times import iso, iso_or_none
+from actorium.kit import Clock
+
+
+class RunShapes:
+    """Renders runs; a live run's durations are those of this moment."""
+
+    def __init__(self, clock: Clock, web_server_host: str) -> None:
+        self._clock = clock
+        self._web_server_host = web_server_host
+
+    def full(self, run: Run, base_url: str) -> dict[str, Any]:
+        """The run with every field."""
+        duration_millis = self._duration_millis(run)
+        units = compute_units(run.options.memory_mbytes, duration_millis)
+        shape: dict[str, Any] = {
+            "id": run.id,
+            "actId": run.actor_id,
+            "userId": run.user_id,
+            "actorTaskId": run.task_id,
+            "startedAt": iso(run.started_at),
+            "finishedAt": iso_or_none(run.finished_at),
+            "status": run.status.value,
+            "meta": _meta(run),
+            "stats": self._stats(run, duration_millis, units),
+            "options": _options(run),
+            "buildId": run.build_id,
+            "buildNumber": run.build_number,
+            "exitCode": run.exit_code,
+            "generalAccess": run.general_access,
+            "defaultDatasetId": run.default_dataset_id,
+            "defaultKeyValueStoreId": run.default_key_value_store_id,
+            "defaultRequestQueueId": run.default_request_queue_id,
+            "storageIds": run.storage_ids,
+            "platformUsageBillingModel": "USER",
+            "usage": {"ACTOR_COMPUTE_UNITS": units},
+            "usageUsd": {"ACTOR_COMPUTE_UNITS": 0.0},
+            "usageTotalUsd": 0.0,
+            "consoleUrl": f"{base_url}/actors/{run.actor_id}/runs/{run.id}",
+        }
+        # Absent until a message was ever set. docs: runs, section 1.
+        if run.status_message is not None:
+            shape["statusMessage"] = run.status_message
+            shape["isStatusMessageTerminal"] = run.is_status_message_terminal
+        if run.web_server_port is not None:
+            shape["containerUrl"] = f"http://{self._web_server_host}:{run.web_server_port}"
+        return shape
+
+    def short(self, run: Run) -> dict[str, Any]:
+        """The run as an item of a list. ``usageTotalUsd`` must be a number for the Python client."""
+        return {
+            "id": run.id,
+            "actId": run.actor_id,
+            "userId": run.user_id,
+            "actorTaskId": run.task_id,
+            "status": run.status.value,
+            "startedAt": iso(run.started_at),
+            "finishedAt": iso_or_none(run.finished_at),
+            "buildId": run.build_id,
+            "buildNumber": run.build_number,
+            "buildNumberInt": build_number_int(run.build_number),
+            "meta": _meta(run),
+            "usageTotalUsd": 0.0,
+            "defaultKeyValueStoreId": run.default_key_value_store_id,
+            "defaultDatasetId": run.default_dataset_id,
+            "defaultRequestQueueId": run.default_request_queue_id,
+        }
+
+    def _duration_millis(self, run: Run) -> int:
+        live = max(0, self._clock.now_ms() - run.running_at) if run.running_at is not None else 0
+        return run.stats.duration_millis + live
+
+    @staticmethod
+    def _stats(run: Run, duration_millis: int, units: float) -> dict[str, Any]:
+        stats = run.stats
+        cpu_avg, mem_avg = stats.averages(duration_millis)
+        return {
+            "inputBodyLen": stats.input_body_len,
+            "migrationCount": stats.migration_count,
+            "rebootCount": stats.reboot_count,
+            "restartCount": stats.restart_count,
+            "resurrectCount": stats.resurrect_count,
+            "metamorph": stats.metamorph,
+            "memAvgBytes": mem_avg,
+            "memMaxBytes": stats.mem_max_bytes,
+            "memCurrentBytes": stats.mem_current_bytes,
+            "cpuAvgUsage": cpu_avg,
+            "cpuMaxUsage": stats.cpu_max_usage,
+            "cpuCurrentUsage": stats.cpu_current_usage,
+            "netRxBytes": stats.net_rx_bytes,
+            "netTxBytes": stats.net_tx_bytes,
+            "durationMillis": duration_millis,
+            "runTimeSecs": duration_millis / 1000,
+            "computeUnits": units,
+        }
+
+
+def _meta(run: Run) -> dict[str, Any]:
+    return {"origin": run.meta.origin, "clientIp": run.meta.client_ip, "userAgent": run.meta.user_agent}
+
+
+def _options(run: Run) -> dict[str, Any]:
+    options = run.options
+    shape: dict[str, Any] = {
+        "build": options.build,
+        "timeoutSecs": options.timeout_secs,
+        "memoryMbytes": options.memory_mbytes,
+        "diskMbytes": options.disk_mbytes,
+        "restartOnError": options.restart_on_error,
+    }
+    if options.max_items is not None:
+        shape["maxItems"] = options.max_items
+    if options.max_total_charge_usd is not None:
+        shape["maxTotalChargeUsd"] = options.max_total_charge_usd
+    return shape
+
+
+def build_number_int(build_number: str) -> int:
+    """A build number as one sortable integer. docs: VERSION_INT_MAJOR_BASE."""
+    major, minor, patch = (int(part) for part in build_number.split("."))
+    return major * 10_000_000 + minor * 100_000 + patch

@@ -1,0 +1,256 @@
+"""Runs: start, read, list, wait, abort, resurrect, reboot, update, delete."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from starlette.responses import Response
+
+from actorium.api.http import Call, Route, data_response
+from actorium.api.query import Query
+from actorium.api.run_shapes import RunShapes
+from actorium.api.shapes import page
+from actorium.domain.errors import ApiError, ErrorType, invalid
+from actorium.domain.inputs import RunInput
+from actorium.domain.models import Actor, GeneralAccess, JobStatus, Meta, Origin, Run
+from actorium.services.access import Principal
+from actorium.services.runs import MessageUpdate, RunFilter, Runs, StartOptions
+
+_STATUSES = frozenset(status.value for status in JobStatus)
+_ORIGINS = frozenset(origin.value for origin in Origin)
+_RUN_ACCESS = frozenset(access.value for access in GeneralAccess) - {GeneralAccess.ANYONE_WITH_NAME_CAN_READ.value}
+
+
+class ActorLookup(Protocol):
+    """The part of the Actors service these routes need."""
+
+    async def resolve(self, principal: Principal | None, reference: str) -> Actor:
+        """The Actor a reference means. Raises 404."""
+        ...
+
+
+class LogResponder(Protocol):
+    """Answers with a run's log."""
+
+    async def __call__(self, call: Call, job_id: str, file_name: str) -> Response:
+        """The log of ``job_id`` as the query asks for it."""
+        ...
+
+
+def request_meta(call: Call) -> Meta:
+    """Where a request that starts a run or build came from. docs: runs, section 1."""
+    principal = call.principal
+    announced = (call.request.headers.get("x-apify-request-origin") or "").upper()
+    if principal.run_id is not None:
+        origin = Origin.ACTOR.value
+    elif announced in _ORIGINS:
+        origin = announced
+    else:
+        origin = Origin.API.value
+    return Meta(origin, call.client_ip, call.user_agent)
+
+
+def wait_secs(query: Query) -> float:
+    """``waitForFinish``: more than 60 is cut by the service, not refused."""
+    return query.number("waitForFinish", minimum=0) or 0.0
+
+
+def start_options(query: Query) -> StartOptions:
+    """The options a start or resurrect call asks for."""
+    max_items = query.integer("maxItems")
+    if max_items is not None and max_items <= 0:
+        raise ApiError(
+            ErrorType.MAX_ITEMS_MUST_BE_GREATER_THAN_ZERO,
+            f"Query parameter maxItems has an invalid value {max_items}: it must be greater than zero.",
+        )
+    return StartOptions(
+        build=query.text("build"),
+        timeout_secs=query.integer("timeout", minimum=0),
+        memory_mbytes=query.integer("memory"),
+        max_items=max_items,
+        max_total_charge_usd=query.number("maxTotalChargeUsd", minimum=0),
+        restart_on_error=query.flag_or_none("restartOnError"),
+    )
+
+
+class RunRoutes:
+    """Handlers of the run routes."""
+
+    def __init__(self, runs: Runs, actors: ActorLookup, shapes: RunShapes, log_response: LogResponder) -> None:
+        self._runs = runs
+        self._actors = actors
+        self._shapes = shapes
+        self._log_response = log_response
+
+    def routes(self) -> list[Route]:
+        """All routes of this module."""
+        run, actor = "/v2/actor-runs/{runId}", "/v2/actors/{actorId}"
+        last = f"{actor}/runs/last"
+        return [
+            Route("GET", "/v2/actor-runs", "actorRuns_get", self.list),
+            Route("GET", run, "actorRun_get", self.get, public=True),
+            Route("PUT", run, "actorRun_put", self.update),
+            Route("DELETE", run, "actorRun_delete", self.delete),
+            Route("POST", f"{run}/abort", "actorRun_abort_post", self.abort),
+            Route("POST", f"{run}/resurrect", "PostResurrectRun", self.resurrect),
+            Route("POST", f"{run}/reboot", "actorRun_reboot_post", self.reboot),
+            Route("GET", f"{run}/log", "actorRun_log_get", self.log, public=True),
+            Route("POST", f"{actor}/runs", "actor_runs_post", self.start),
+            Route("GET", f"{actor}/runs", "actor_runs_get", self.list_of_actor),
+            Route("GET", last, "actor_runs_last_get", self.get_last),
+            Route("POST", f"{last}/abort", "actor_runs_last_abort_post", self.abort_last),
+            Route("POST", f"{last}/reboot", "actor_runs_last_reboot_post", self.reboot_last),
+            Route("GET", f"{last}/log", "actor_runs_last_log_get", self.log_of_last),
+            Route("GET", f"{actor}/runs/{{runId}}", "actor_run_get", self.get_of_actor),
+            Route("POST", f"{actor}/runs/{{runId}}/abort", "actor_run_abort_post", self.abort_of_actor),
+            Route("POST", f"{actor}/runs/{{runId}}/resurrect", "actor_run_resurrect_post", self.resurrect_of_actor),
+        ]
+
+    async def last_run(self, call: Call) -> Run:
+        """The run ``runs/last`` means in this call."""
+        actor = await self._actors.resolve(call.principal, call.path["actorId"])
+        status, origin = call.query.text("status"), call.query.text("origin")
+        if status is not None and status not in _STATUSES:
+            raise invalid("Status parameter has an invalid value")
+        if origin is not None and origin not in _ORIGINS:
+            raise invalid("Origin parameter has an invalid value")
+        return await self._runs.last(call.principal, actor.id, RunFilter((status,) if status else (), origin))
+
+    async def start(self, call: Call) -> Response:
+        """Start a run; the body is its input."""
+        asked = start_options(call.query)
+        if asked.max_total_charge_usd == 0:
+            raise ApiError(
+                ErrorType.MAX_TOTAL_CHARGE_USD_MUST_BE_GREATER_THAN_ZERO,
+                "Query parameter maxTotalChargeUsd has an invalid value 0: it must be greater than zero.",
+            )
+        if call.query.text("webhooks"):
+            raise invalid("Query parameter webhooks is not supported by this server: it sends no webhooks.")
+        wait = wait_secs(call.query)
+        data = await call.body()
+        body = RunInput(data, call.content_type or "application/octet-stream") if data else None
+        run = await self._runs.start(call.principal, call.path["actorId"], asked, body, request_meta(call))
+        run = await self._runs.wait(run, wait)
+        location = f"{call.public_base_url}/v2/actor-runs/{run.id}"
+        return self._answer(call, run, 201, {"Location": location})
+
+    async def get(self, call: Call) -> Response:
+        """One run."""
+        wait = wait_secs(call.query)
+        run = await self._runs.get(call.principal_or_none, call.path["runId"])
+        return self._answer(call, await self._runs.wait(run, wait))
+
+    async def get_last(self, call: Call) -> Response:
+        """The caller's last run of an Actor."""
+        wait = wait_secs(call.query)
+        return self._answer(call, await self._runs.wait(await self.last_run(call), wait))
+
+    async def get_of_actor(self, call: Call) -> Response:
+        """One run, by way of its Actor."""
+        wait = wait_secs(call.query)
+        return self._answer(call, await self._runs.wait(await self._of_actor(call), wait))
+
+    async def list(self, call: Call) -> Response:
+        """The caller's runs."""
+        return await self._list(call, None)
+
+    async def list_of_actor(self, call: Call) -> Response:
+        """The caller's runs of an Actor."""
+        actor = await self._actors.resolve(call.principal, call.path["actorId"])
+        return await self._list(call, actor.id)
+
+    async def _list(self, call: Call, actor_id: str | None) -> Response:
+        query = call.query
+        offset, limit = query.page()
+        desc = query.flag("desc")
+        wanted = RunFilter(
+            statuses=tuple(query.items("status", _STATUSES) or ()),
+            started_after=query.time("startedAfter"),
+            started_before=query.time("startedBefore"),
+        )
+        found, total = await self._runs.list(
+            call.principal, wanted, offset=offset, limit=limit, desc=desc, actor_id=actor_id
+        )
+        items = [self._shapes.short(run) for run in found]
+        return data_response(page(items, total=total, offset=offset, limit=limit, desc=desc))
+
+    async def update(self, call: Call) -> Response:
+        """Replace the status message, or say who may read the run."""
+        change = _message_update(await call.json_object())
+        run = await self._runs.get_own(call.principal, call.path["runId"])
+        return self._answer(call, await self._runs.update(run, change))
+
+    async def delete(self, call: Call) -> Response:
+        """Delete a finished run."""
+        await self._runs.delete(await self._runs.get_own(call.principal, call.path["runId"]))
+        return Response(status_code=204)
+
+    async def abort(self, call: Call) -> Response:
+        """Abort a run, ``gracefully`` or at once."""
+        return await self._abort(call, await self._runs.get_own(call.principal, call.path["runId"]))
+
+    async def abort_last(self, call: Call) -> Response:
+        """Abort the last run."""
+        return await self._abort(call, await self.last_run(call))
+
+    async def abort_of_actor(self, call: Call) -> Response:
+        """Abort a run, by way of its Actor."""
+        return await self._abort(call, await self._of_actor(call))
+
+    async def _abort(self, call: Call, run: Run) -> Response:
+        return self._answer(call, await self._runs.abort(run, gracefully=call.query.flag("gracefully")))
+
+    async def resurrect(self, call: Call) -> Response:
+        """Resurrect a finished run."""
+        run = await self._runs.get_own(call.principal, call.path["runId"])
+        return self._answer(call, await self._runs.resurrect(run, start_options(call.query)))
+
+    async def resurrect_of_actor(self, call: Call) -> Response:
+        """Resurrect a finished run, by way of its Actor."""
+        run = await self._of_actor(call)
+        return self._answer(call, await self._runs.resurrect(run, start_options(call.query)))
+
+    async def reboot(self, call: Call) -> Response:
+        """Start the run's process anew."""
+        run = await self._runs.get_own(call.principal, call.path["runId"])
+        return self._answer(call, await self._runs.reboot(run))
+
+    async def reboot_last(self, call: Call) -> Response:
+        """Start the last run's process anew."""
+        return self._answer(call, await self._runs.reboot(await self.last_run(call)))
+
+    async def log(self, call: Call) -> Response:
+        """The run's log."""
+        run = await self._runs.get(call.principal_or_none, call.path["runId"])
+        return await self._log_response(call, run.id, f"run-{run.id}.log")
+
+    async def log_of_last(self, call: Call) -> Response:
+        """The last run's log."""
+        run = await self.last_run(call)
+        return await self._log_response(call, run.id, f"run-{run.id}.log")
+
+    async def _of_actor(self, call: Call) -> Run:
+        actor = await self._actors.resolve(call.principal, call.path["actorId"])
+        return await self._runs.get_own(call.principal, call.path["runId"], actor.id)
+
+    def _answer(self, call: Call, run: Run, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+        return data_response(self._shapes.full(run, call.public_base_url), status, headers)
+
+
+def _message_update(body: dict[str, Any]) -> MessageUpdate:
+    message, terminal = body.get("statusMessage"), body.get("isStatusMessageTerminal")
+    access = body.get("generalAccess")
+    if message is not None and not isinstance(message, str):
+        raise invalid(f"Field statusMessage must be a string, got {type(message).__name__}.")
+    if terminal is not None and not isinstance(terminal, bool):
+        raise invalid(f"Field isStatusMessageTerminal must be a boolean, got {type(terminal).__name__}.")
+    if access is not None and access not in _RUN_ACCESS:
+        raise invalid(f"Field generalAccess must be one of {', '.join(sorted(_RUN_ACCESS))}, got {access!r}.")
+    if terminal is not None and message is None:
+        raise ApiError(
+            ErrorType.CANNOT_SET_IS_STATUS_MESSAGE_TERMINAL,
+            "Field isStatusMessageTerminal can only be set together with statusMessage.",
+        )
+    # A body that names neither leaves the message alone: it is about who may read the run.
+    replaces = "statusMessage" in body or "isStatusMessageTerminal" in body or access is None
+    return MessageUpdate(replaces, message, terminal, access)

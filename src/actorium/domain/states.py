@@ -1,0 +1,193 @@
+"""The life of a run as data and as one pure function.
+
+``TRANSITIONS`` says which status may follow which; ``plan`` says what the engine does next.
+The diagram in ``docs/architecture/runs.md`` is generated from ``TRANSITIONS``.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from actorium.domain.models import JobStatus, Run, StopReason, Wanted
+
+RESTART_LIMIT = 3
+"""Restarts on error within ``RESTART_WINDOW_MS``; then the run fails. docs: ACTOR_RESTART_ON_ERROR."""
+RESTART_WINDOW_MS = 60_000
+
+_S = JobStatus
+
+TRANSITIONS: dict[JobStatus, dict[JobStatus, str]] = {
+    _S.READY: {
+        _S.RUNNING: "process started",
+        _S.ABORTED: "abort",
+        _S.FAILED: "cannot be started",
+    },
+    _S.RUNNING: {
+        _S.SUCCEEDED: "exits 0",
+        _S.FAILED: "exits otherwise, or runs out of memory",
+        _S.TIMING_OUT: "timeout reached",
+        _S.ABORTING: "abort",
+    },
+    _S.TIMING_OUT: {_S.TIMED_OUT: "process gone", _S.ABORTING: "abort"},
+    _S.ABORTING: {_S.ABORTED: "process gone"},
+    _S.SUCCEEDED: {_S.READY: "resurrect"},
+    _S.FAILED: {_S.READY: "resurrect"},
+    _S.TIMED_OUT: {_S.READY: "resurrect"},
+    _S.ABORTED: {_S.READY: "resurrect"},
+}
+"""Every allowed change of a run's status, with what causes it."""
+
+
+class Life(Enum):
+    """What the engine sees of a run's newest attempt."""
+
+    NONE = "none"
+    """There is none, or it is over and accounted for."""
+    LIVE = "live"
+    EXITED = "exited"
+    GONE = "gone"
+    """It vanished, and nobody saw how."""
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """What is known of the newest attempt; exit fields are meaningful when EXITED.
+
+    ``exited_at`` is when the main process ended; ``restarts_at`` are the times of recent restarts on error.
+    """
+
+    life: Life
+    exit_code: int | None = None
+    oom_killed: bool = False
+    exited_at: int | None = None
+    restarts_at: tuple[int, ...] = ()
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Nothing to do until the clock reads ``until`` or something changes."""
+
+    until: int | None = None
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """Start an attempt; ``counter`` is the statistic of the run that counts it, if one does."""
+
+    counter: str | None = None
+
+
+class Notify(msgspec.Struct, frozen=True):
+    """Tell the process, then wait until ``until``."""
+
+    events: tuple[tuple[str, dict[str, Any]], ...]
+    until: int
+
+
+class TimeOut(msgspec.Struct, frozen=True):
+    """The time budget is used up: become TIMING-OUT."""
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """End the process tree; ``kill`` without SIGTERM first."""
+
+    kill: bool
+
+
+class Park(msgspec.Struct, frozen=True):
+    """The attempt was ended for a migration; another one continues the run where a server runs."""
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """The run is over. ``message`` is the platform's own reason, where it has one."""
+
+    status: JobStatus
+    message: str | None = None
+
+
+Step = Wait | Launch | Notify | TimeOut | Stop | Park | Finish
+
+
+def plan(run: Run, seen: Observation, now: int, *, may_launch: bool = True) -> Step:
+    """The next step for ``run``, given what is seen of its newest attempt.
+
+    ``may_launch`` is false on a server that is stopping. Times are milliseconds since the epoch.
+    """
+    match run.status:
+        case _S.READY:
+            return Launch() if may_launch else Park()
+        case _S.ABORTING:
+            return _plan_aborting(run, seen, now)
+        case _S.TIMING_OUT:
+            return Stop(kill=False) if seen.life is Life.LIVE else Finish(_S.TIMED_OUT, _timeout_message(run))
+        case _S.RUNNING:
+            return _plan_running(run, seen, now, may_launch=may_launch)
+    return Park()
+
+
+def _plan_aborting(run: Run, seen: Observation, now: int) -> Step:
+    # Whatever the exit code: JavaScript Actors exit 0 on "aborting". docs: runs, section 2 rule 2.
+    if seen.life is not Life.LIVE:
+        return Finish(_S.ABORTED)
+    if run.stop_at is not None and now < run.stop_at:
+        return Notify((("aborting", {}), ("persistState", {"isMigrating": False})), run.stop_at)
+    return Stop(kill=run.stop_reason is StopReason.ABORT)
+
+
+def _plan_running(run: Run, seen: Observation, now: int, *, may_launch: bool) -> Step:
+    launch: Step = Launch("migration_count") if may_launch else Park()
+    match seen.life:
+        case Life.NONE | Life.GONE:
+            return launch
+        case Life.EXITED:
+            return _plan_exited(run, seen, now, may_launch=may_launch)
+        case Life.LIVE:
+            if run.timeout_at is not None and now >= run.timeout_at:
+                return TimeOut()
+            if run.wanted is Wanted.RUN:
+                return Wait(run.timeout_at)
+            if run.wanted is Wanted.MIGRATE and run.stop_at is not None and now < run.stop_at:
+                window = (("migrating", {"timeRemainingSecs": (run.stop_at - now) / 1000}),)
+                return Notify(window, min(run.stop_at, run.timeout_at or run.stop_at))
+            return Stop(kill=run.wanted is Wanted.RESTART)
+    raise AssertionError(f"unknown {seen.life}")
+
+
+def _plan_exited(run: Run, seen: Observation, now: int, *, may_launch: bool) -> Step:
+    # Only an exit the platform itself caused is swallowed; one inside the window is the Actor's own.
+    ours = run.stop_at is not None and seen.exited_at is not None and seen.exited_at >= run.stop_at
+    if ours and run.wanted in (Wanted.MIGRATE, Wanted.RESTART):
+        counter = "migration_count" if run.wanted is Wanted.MIGRATE else "reboot_count"
+        return Launch(counter) if may_launch else Park()
+    if seen.exit_code == 0 and not seen.oom_killed:
+        return Finish(_S.SUCCEEDED)
+    recent = sum(1 for at in seen.restarts_at if at > now - RESTART_WINDOW_MS)
+    if run.options.restart_on_error and recent < RESTART_LIMIT:
+        return Launch("restart_count") if may_launch else Park()
+    return Finish(_S.FAILED, _failure_message(run, seen))
+
+
+def _timeout_message(run: Run) -> str:
+    return f"The Actor timed out: it ran for {run.options.timeout_secs} seconds, which is its limit."
+
+
+def _failure_message(run: Run, seen: Observation) -> str:
+    if seen.oom_killed:
+        return (
+            f"The Actor ran out of memory: its processes together used more than {run.options.memory_mbytes} MB "
+            "and were killed. Run it with more memory."
+        )
+    if seen.exit_code is None:
+        return "The Actor's process ended and left no exit code."
+    if seen.exit_code > 128:
+        return f"The Actor's process was ended by signal {seen.exit_code - 128} (exit code {seen.exit_code})."
+    return f"The Actor's process ended with exit code {seen.exit_code}."
+
+
+def diagram() -> str:
+    """``TRANSITIONS`` as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", "    [*] --> READY: start"]
+    for source, targets in TRANSITIONS.items():
+        name = source.value.replace("-", "_")
+        lines += [f"    {name} --> {target.value.replace('-', '_')}: {why}" for target, why in targets.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,16 @@
+"""Times as the API writes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def iso(at_ms: int) -> str:
+    """A time as the API writes it: UTC, exactly three decimals, ``Z``."""
+    seconds, millis = divmod(at_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
+
+
+def iso_or_none(at_ms: int | None) -> str | None:
+    """``iso``, with ``None`` for none."""
+    return None if at_ms is None else iso(at_ms)

@@ -1,0 +1,156 @@
+"""Starting an attempt: what the process gets, and the transaction that makes the run RUNNING."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import msgspec
+
+from actorium.domain.environment import Surroundings, run_environment
+from actorium.domain.models import Actor, Build, JobStatus, Run, RunStats, Wanted
+from actorium.domain.times import iso, iso_or_none
+from actorium.engine.parts import Parts
+from actorium.kit import new_id
+from actorium.runtimes import Handle, Image, RunSpec, StartError
+from actorium.storage import builds, catalog, jobs
+from actorium.storage.db import Tx
+
+_MIN_BUDGET_MS = 1000
+
+
+class LostRaceError(Exception):
+    """The run was aborted before its process existed; nothing was started."""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The attempt before: written down in the same transaction as its successor."""
+
+    attempt_id: str
+    finished_at: int
+    exit: dict[str, Any]
+
+
+class Launched(msgspec.Struct, frozen=True):
+    """A started attempt and the run as it is since."""
+
+    handle: Handle
+    run: Run
+    started_at: int
+
+
+class _Surroundings(msgspec.Struct, frozen=True):
+    actor: Actor
+    build: Build
+    username: str
+    build_tags: tuple[str, ...]
+
+
+async def launch(parts: Parts, run: Run, stats: RunStats, ended: Ended | None, idle_since: int | None) -> Launched:
+    """Start the next attempt of ``run``.
+
+    ``stats`` already counts why; ``idle_since`` is when the attempt before ended (the time between does
+    not use up the time budget). Raises ``StartError``, or ``LostRaceError`` when an abort came first.
+    """
+    around = await _read(parts, run)
+    if around.build.image_state is None or around.build.image_kind is None:
+        raise StartError(f"build {run.build_number} has no image")
+    port = _free_port(parts.settings.web_server_host)
+    now = parts.clock.now_ms()
+    timeout_at = _timeout_at(run, now, idle_since)
+    spec = RunSpec(
+        run_id=run.id,
+        attempt_id=new_id(),
+        image=Image(around.build.image_kind, around.build.image_state),
+        env=_environment(parts, run, around, port, timeout_at),
+        memory_mbytes=run.options.memory_mbytes,
+        disk_mbytes=run.options.disk_mbytes,
+    )
+    running: Run | None = None
+
+    async def checkpoint(handle: Handle) -> None:
+        nonlocal running
+        fields: dict[str, Any] = {
+            "running_at": now,
+            "timeout_at": timeout_at,
+            "stats": stats,
+            "web_server_port": port,
+        }
+
+        async def op(tx: Tx) -> Run | None:
+            if run.status is JobStatus.READY:
+                current = await jobs.transition(tx, run.id, {JobStatus.READY}, JobStatus.RUNNING, **fields)
+            else:
+                fields.update(wanted=Wanted.RUN, stop_at=None)
+                current = await jobs.update(tx, run.id, {JobStatus.RUNNING}, **fields)
+            if current is not None:
+                if ended is not None:
+                    await jobs.finish_attempt(tx, ended.attempt_id, ended.finished_at, ended.exit)
+                await jobs.insert_attempt(tx, spec.attempt_id, run.id, now, handle)
+            return current
+
+        running = await parts.db.write("launch attempt", op)
+        if running is None:
+            raise LostRaceError
+
+    handle = await parts.runtime.start(spec, checkpoint)
+    if running is None:
+        raise AssertionError("the runtime started an attempt without a checkpoint")
+    return Launched(handle, running, now)
+
+
+async def _read(parts: Parts, run: Run) -> _Surroundings:
+    async def op(tx: Tx) -> _Surroundings:
+        build = await builds.get_build(tx, run.build_id)
+        actor = await catalog.get_actor(tx, run.actor_id)
+        user = await catalog.get_user(tx, run.user_id)
+        if build is None:
+            raise StartError(f"build {run.build_number} was deleted")
+        if actor is None or user is None:
+            raise StartError("the Actor was deleted")
+        tags = await builds.list_tags(tx, run.actor_id)
+        return _Surroundings(actor, build, user.username, tuple(sorted(t for t, b in tags.items() if b == build.id)))
+
+    return await parts.db.read("read for launch", op)
+
+
+def _environment(parts: Parts, run: Run, around: _Surroundings, port: int, timeout_at: int | None) -> dict[str, str]:
+    own = {var.name: parts.open_secret(var.value) if var.is_secret else var.value for var in around.build.env_vars}
+    token = parts.run_token(run.id)
+    secrets = [own[var.name] for var in around.build.env_vars if var.is_secret]
+    parts.logs.open(run.id, (token, *secrets))
+    return run_environment(
+        run,
+        Surroundings(
+            api_base_url=parts.settings.api_base_url,
+            public_base_url=parts.settings.public_base_url,
+            events_url=parts.events_url(run),
+            token=token,
+            username=around.username,
+            actor_name=around.actor.name,
+            permission_level=around.actor.fields.get("actorPermissionLevel") or "FULL_PERMISSIONS",
+            build_tags=around.build_tags,
+            web_server_port=port,
+            web_server_url=f"http://{parts.settings.web_server_host}:{port}",
+            started_at=iso(run.started_at),
+            timeout_at=iso_or_none(timeout_at),
+        ),
+        own,
+    )
+
+
+def _timeout_at(run: Run, now: int, idle_since: int | None) -> int | None:
+    # A budget of the run, not of the process: what is left goes on to the next attempt.
+    if run.options.timeout_secs == 0:
+        return None
+    if run.timeout_at is None:
+        return now + run.options.timeout_secs * 1000
+    left = run.timeout_at - (idle_since if idle_since is not None else now)
+    return now + max(left, _MIN_BUDGET_MS)
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,159 @@
+"""Which runs are supervised: picks up READY ones as capacity allows, attaches to live ones after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import structlog
+
+from actorium.domain.models import Attempt, JobStatus, Run
+from actorium.engine.attempt import LiveRun
+from actorium.engine.parts import Parts
+from actorium.kit import Tasks, forever
+from actorium.runtimes import Handle
+from actorium.services.runs import RUNS_TOPIC
+from actorium.storage import jobs
+from actorium.storage.db import Tx
+
+_log = structlog.get_logger("actorium.engine")
+_POLL_SECS = 1.0
+_RETRY_SECS = 1.0
+
+
+class Supervisor:
+    """A Service: one ``LiveRun`` for each run that has a process or may have one."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._tasks = Tasks("engine")
+        self._live: dict[str, LiveRun] = {}
+        self._launching = True
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def start(self) -> None:
+        """Attach to everything that was live when the last server ended, then begin to pick up runs."""
+        if len(self._tasks):
+            return
+        self._launching = True
+        runs = await self._parts.db.read("list live runs", jobs.list_live_runs)
+        for run in runs:
+            if run.status is not JobStatus.READY:
+                self._supervise(run)
+        await self._reap_orphans()
+        self._tasks.spawn("pick up runs", forever("picking up runs", _RETRY_SECS, self._pick_up))
+        self._tasks.spawn("clean up attempts", forever("cleaning up attempts", _RETRY_SECS, self._clean_up))
+
+    async def stop(self) -> None:
+        """Let go of every run without touching its process."""
+        await self._tasks.stop()
+        self._live.clear()
+
+    async def drain(self) -> None:
+        """Start nothing more and wait until no run has a process here. The runs must have been asked to leave."""
+        self._launching = False
+        for live in self._live.values():
+            live.keep_from_launching()
+        await self._idle.wait()
+
+    @property
+    def live_count(self) -> int:
+        """How many runs are supervised now."""
+        return len(self._live)
+
+    async def _pick_up(self) -> None:
+        async with self._parts.signals.listen(RUNS_TOPIC) as wanted:
+            while True:
+                if self._launching:
+                    await self._pick_up_ready()
+                try:
+                    async with asyncio.timeout(_POLL_SECS):
+                        await wanted.wait()
+                except TimeoutError:
+                    pass
+                wanted.clear()
+
+    async def _pick_up_ready(self) -> None:
+        for run in await self._parts.db.read("list ready runs", jobs.list_ready_runs):
+            if run.id in self._live:
+                continue
+            if not self._fits(run):
+                return
+            self._supervise(run)
+
+    def _fits(self, run: Run) -> bool:
+        settings = self._parts.settings
+        if len(self._live) >= settings.max_concurrent_runs:
+            return False
+        used = sum(live.memory_mbytes for live in self._live.values())
+        return used + run.options.memory_mbytes <= settings.max_total_memory_mbytes
+
+    def _supervise(self, run: Run) -> None:
+        live = LiveRun(self._parts, run)
+        self._live[run.id] = live
+        self._idle.clear()
+        self._tasks.spawn(run.id, self._keep(run.id, live))
+
+    async def _keep(self, run_id: str, live: LiveRun) -> None:
+        """Supervise a run; a failure is logged and it is taken up anew from what the database says."""
+        while True:
+            try:
+                await live.supervise()
+                break
+            except asyncio.CancelledError:
+                raise
+            except Exception:  # noqa: BLE001  logged and tried again
+                _log.exception("supervision failed, trying again", run_id=run_id)
+            await self._parts.clock.sleep(_RETRY_SECS)
+            run = await self._reread(run_id)
+            if run is None:
+                break
+            live = self._live[run_id] = LiveRun(self._parts, run)
+            if not self._launching:
+                live.keep_from_launching()
+        self._live.pop(run_id, None)
+        if not self._live:
+            self._idle.set()
+        self._parts.signals.send(RUNS_TOPIC)
+
+    async def _reread(self, run_id: str) -> Run | None:
+        async def op(tx: Tx) -> Run | None:
+            return await jobs.get_run(tx, run_id)
+
+        while True:
+            try:
+                return await self._parts.db.read("reread run", op)
+            except Exception:  # noqa: BLE001  the database may be away for a while
+                _log.exception("cannot read run, trying again", run_id=run_id)
+                await self._parts.clock.sleep(_RETRY_SECS)
+
+    async def _reap_orphans(self) -> None:
+        """End attempts the database does not know: a crash came between their start and their commit."""
+        handles = await self._parts.runtime.list_managed()
+
+        async def op(tx: Tx) -> set[str]:
+            return await jobs.known_attempt_ids(tx, [handle.attempt_id for handle in handles])
+
+        known = await self._parts.db.read("known attempts", op)
+        for handle in handles:
+            if handle.attempt_id not in known:
+                _log.warning("ending an attempt nobody knows", run_id=handle.run_id, attempt_id=handle.attempt_id)
+                await self._parts.runtime.stop(handle, 0)
+                await self._parts.runtime.remove(handle)
+
+    async def _clean_up(self) -> None:
+        """Delete what ended attempts left on disk."""
+        while True:
+            for attempt in await self._parts.db.read("ended attempts", jobs.list_unremoved_attempts):
+                await self._remove(attempt)
+            await self._parts.clock.sleep(_POLL_SECS)
+
+    async def _remove(self, attempt: Attempt) -> None:
+        if attempt.handle is not None:
+            await self._parts.runtime.remove(msgspec.convert(attempt.handle, Handle))
+
+        async def op(tx: Tx) -> None:
+            await jobs.mark_attempt_removed(tx, attempt.id)
+
+        await self._parts.db.write("attempt removed", op)

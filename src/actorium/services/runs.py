@@ -1,0 +1,570 @@
+"""Runs: start, read, wait, abort, resurrect, reboot, update, delete.
+
+Everything here writes down what is wanted and signals the engine; only a run that has no process yet
+gets its final status here.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from actorium.domain.errors import ApiError, ErrorType, invalid, not_found
+from actorium.domain.inputs import RunInput, complete_input
+from actorium.domain.models import (
+    TERMINAL_STATUSES,
+    Actor,
+    Build,
+    GeneralAccess,
+    JobStatus,
+    Meta,
+    Run,
+    RunOptions,
+    RunStats,
+    StopReason,
+    Wanted,
+)
+from actorium.domain.pricing import (
+    MAX_MEMORY_MBYTES,
+    MAX_TIMEOUT_SECS,
+    MIN_MEMORY_MBYTES,
+    clamp_memory,
+    disk_mbytes,
+    is_valid_memory,
+)
+from actorium.domain.storages import StorageKind
+from actorium.kit import Clock, Signals, new_id, random_text, wait_until
+from actorium.services.access import Principal
+from actorium.storage import jobs, key_value_stores, storages
+from actorium.storage.db import Database, Tx
+
+RUNS_TOPIC = "runs"
+"""Signalled when a run waits to be started."""
+MAX_WAIT_SECS = 60
+"""Longest ``waitForFinish``; more is cut, not refused. docs: runs, section 4.4."""
+_MAX_MESSAGE = 500
+_LOWER_CASE = "abcdefghijklmnopqrstuvwxyz0123456789"
+_S = JobStatus
+
+
+def run_topic(run_id: str) -> str:
+    """Signalled when something else is wanted of a live run."""
+    return f"run:{run_id}"
+
+
+def job_topic(job_id: str) -> str:
+    """Signalled when a run or build is over."""
+    return f"job:{job_id}"
+
+
+class RunSettings(msgspec.Struct, frozen=True):
+    """Defaults and limits of runs."""
+
+    default_memory_mbytes: int
+    default_timeout_secs: int
+    max_total_memory_mbytes: int
+    abort_grace_secs: float
+
+
+class StartOptions(msgspec.Struct, frozen=True):
+    """Options as asked for; ``None`` = not given."""
+
+    build: str | None = None
+    timeout_secs: int | None = None
+    memory_mbytes: int | None = None
+    max_items: int | None = None
+    max_total_charge_usd: float | None = None
+    restart_on_error: bool | None = None
+
+
+class RunFilter(msgspec.Struct, frozen=True):
+    """Which runs to list."""
+
+    statuses: tuple[str, ...] = ()
+    origin: str | None = None
+    started_after: int | None = None
+    started_before: int | None = None
+
+
+class MessageUpdate(msgspec.Struct, frozen=True):
+    """What ``PUT /actor-runs/{id}`` changes; ``None`` for ``general_access`` leaves it."""
+
+    replace_message: bool
+    status_message: str | None = None
+    is_terminal: bool | None = None
+    general_access: str | None = None
+
+
+class ActorLookup(Protocol):
+    """The part of the Actors service runs need."""
+
+    async def resolve(self, principal: Principal | None, reference: str) -> Actor:
+        """The Actor a reference means. Raises 404."""
+        ...
+
+
+class BuildLookup(Protocol):
+    """The part of the builds service runs need."""
+
+    async def resolve_build(self, actor: Actor, tag_or_number: str) -> Build:
+        """The finished build of a tag or number. Raises 403 as the platform does."""
+        ...
+
+
+class LogLifecycle(Protocol):
+    """The part of the log store runs need."""
+
+    def open(self, job_id: str) -> None:
+        """More will come."""
+        ...
+
+    async def finish(self, job_id: str) -> None:
+        """No more will come."""
+        ...
+
+    async def delete(self, job_id: str) -> None:
+        """Forget the log."""
+        ...
+
+    async def platform_line(self, job_id: str, at_ms: int, text: str) -> None:
+        """A line of the platform's own."""
+        ...
+
+
+class Runs:
+    """The run service."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        signals: Signals,
+        actors: ActorLookup,
+        builds: BuildLookup,
+        logs: LogLifecycle,
+        settings: RunSettings,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._signals = signals
+        self._actors = actors
+        self._builds = builds
+        self._logs = logs
+        self._settings = settings
+
+    async def start(
+        self, principal: Principal, actor_reference: str, asked: StartOptions, body: RunInput | None, meta: Meta
+    ) -> Run:
+        """Write a new run down as READY with its storages and input, all in one transaction."""
+        _check(asked)
+        actor = await self._actors.resolve(principal, actor_reference)
+        defaults = actor.default_run_options
+        tag = asked.build or defaults.get("build") or "latest"
+        build = await self._builds.resolve_build(actor, tag)
+        options = self._options(asked, defaults, tag, build)
+        self._check_memory(options.memory_mbytes)
+        stored = complete_input(build.input_schema, body)
+        run_id, now = new_id(), self._clock.now_ms()
+
+        async def op(tx: Tx) -> Run:
+            ids = await storages.create_default_storages(
+                tx, run_id=run_id, actor_id=actor.id, user_id=principal.user_id, now=now
+            )
+            if stored is not None:
+                await key_value_stores.put_record(
+                    tx, ids.key_value_store, "INPUT", stored.content_type, stored.data, now=now
+                )
+            run = Run(
+                id=run_id,
+                user_id=principal.user_id,
+                actor_id=actor.id,
+                task_id=None,
+                build_id=build.id,
+                build_number=build.build_number,
+                status=_S.READY,
+                started_at=now,
+                finished_at=None,
+                running_at=None,
+                timeout_at=None,
+                wanted=Wanted.RUN,
+                stop_at=None,
+                stop_reason=None,
+                status_message=None,
+                is_status_message_terminal=None,
+                is_platform_message=False,
+                exit_code=None,
+                meta=meta,
+                options=options,
+                stats=RunStats(input_body_len=len(stored.data) if stored else 0),
+                general_access=GeneralAccess.FOLLOW_USER_SETTING,
+                default_dataset_id=ids.dataset,
+                default_key_value_store_id=ids.key_value_store,
+                default_request_queue_id=ids.request_queue,
+                storage_ids={
+                    "datasets": {"default": ids.dataset},
+                    "keyValueStores": {"default": ids.key_value_store},
+                    "requestQueues": {"default": ids.request_queue},
+                },
+                container_slug=random_text(12, _LOWER_CASE),
+                events_secret=random_text(32),
+                workflow_key=random_text(17),
+            )
+            await jobs.insert_run(tx, run)
+            return run
+
+        run = await self._db.write("start run", op)
+        self._logs.open(run.id)
+        self._signals.send(RUNS_TOPIC)
+        return run
+
+    def _options(self, asked: StartOptions, defaults: dict[str, Any], tag: str, build: Build) -> RunOptions:
+        merged = {**defaults, **_given(asked)}
+        definition = build.actor_definition or {}
+        fixed = definition.get("defaultMemoryMbytes")
+        if asked.memory_mbytes is not None:
+            memory = asked.memory_mbytes
+        elif isinstance(fixed, int):
+            memory = fixed
+        else:
+            memory = merged.get("memoryMbytes") or self._settings.default_memory_mbytes
+        timeout = merged.get("timeoutSecs")
+        memory = clamp_memory(memory, definition)
+        return msgspec.convert(
+            {
+                "build": tag,
+                "timeout_secs": self._settings.default_timeout_secs if timeout is None else timeout,
+                "memory_mbytes": memory,
+                "disk_mbytes": disk_mbytes(memory),
+                "max_items": merged.get("maxItems"),
+                "max_total_charge_usd": merged.get("maxTotalChargeUsd"),
+                "restart_on_error": bool(merged.get("restartOnError")),
+            },
+            RunOptions,
+        )
+
+    def _check_memory(self, memory_mbytes: int) -> None:
+        total = self._settings.max_total_memory_mbytes
+        if memory_mbytes > total:
+            raise ApiError(
+                ErrorType.ACTOR_MEMORY_LIMIT_EXCEEDED,
+                f"By launching this job you will exceed the memory limit of {total} MB for all your Actor runs and "
+                f"builds: it requests {memory_mbytes} MB, so it could never start here.",
+            )
+
+    async def get(self, principal: Principal | None, run_id: str) -> Run:
+        """A run the caller may see: an own one, or one anybody with its id may read."""
+
+        async def op(tx: Tx) -> Run | None:
+            return await jobs.get_run(tx, run_id)
+
+        run = await self._db.read("get run", op)
+        if run is not None and (
+            (principal is not None and principal.owns(run.user_id))
+            or run.general_access == GeneralAccess.ANYONE_WITH_ID_CAN_READ
+        ):
+            return run
+        if principal is None:
+            raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")
+        raise not_found("Actor run")
+
+    async def get_own(self, principal: Principal, run_id: str, actor_id: str | None = None) -> Run:
+        """A run of the caller's own, where given one of ``actor_id``."""
+        run = await self.get(principal, run_id)
+        if not principal.owns(run.user_id) or (actor_id is not None and run.actor_id != actor_id):
+            raise not_found("Actor run")
+        return run
+
+    async def list(
+        self,
+        principal: Principal,
+        wanted: RunFilter,
+        *,
+        offset: int,
+        limit: int,
+        desc: bool,
+        actor_id: str | None = None,
+    ) -> tuple[Sequence[Run], int]:
+        """A page of the caller's runs and their total number."""
+
+        async def op(tx: Tx) -> tuple[Sequence[Run], int]:
+            return await jobs.list_runs(
+                tx,
+                user_id=principal.user_id,
+                actor_id=actor_id,
+                statuses=wanted.statuses,
+                origin=wanted.origin,
+                started_after=wanted.started_after,
+                started_before=wanted.started_before,
+                offset=offset,
+                limit=limit,
+                desc=desc,
+            )
+
+        return await self._db.read("list runs", op)
+
+    async def last(self, principal: Principal, actor_id: str, wanted: RunFilter) -> Run:
+        """The newest of the caller's runs of an Actor. Raises 404 when there is none."""
+        found, _ = await self.list(principal, wanted, offset=0, limit=1, desc=True, actor_id=actor_id)
+        if not found:
+            raise not_found("Actor run")
+        return found[0]
+
+    async def wait(self, run: Run, wait_secs: float) -> Run:
+        """The run once it is over, or as it is after ``wait_secs`` (at most 60)."""
+        if run.status in TERMINAL_STATUSES or wait_secs <= 0:
+            return run
+        deadline = self._clock.now_ms() + round(min(wait_secs, MAX_WAIT_SECS) * 1000)
+
+        async def op(tx: Tx) -> Run | None:
+            return await jobs.get_run(tx, run.id)
+
+        async with self._signals.listen(job_topic(run.id)) as changed:
+            while True:
+                current = await self._db.read("wait for run", op)
+                if current is None:
+                    raise not_found("Actor run")
+                if current.status in TERMINAL_STATUSES:
+                    return current
+                changed.clear()
+                if not await wait_until(self._clock, changed, deadline):
+                    return current
+
+    async def abort(self, run: Run, *, gracefully: bool) -> Run:
+        """Ask for the end of a run; a finished one stays as it is. openapi: actorRun_abort_post."""
+        now = self._clock.now_ms()
+        window_ends = now + round(self._settings.abort_grace_secs * 1000) if gracefully else now
+        reason = StopReason.GRACEFUL_ABORT if gracefully else StopReason.ABORT
+
+        async def op(tx: Tx) -> Run | None:
+            current = await jobs.get_run(tx, run.id, for_update=True)
+            if current is None or current.status in TERMINAL_STATUSES:
+                return current
+            if current.status is _S.READY:
+                return await jobs.transition(tx, run.id, {_S.READY}, _S.ABORTED, finished_at=now, wanted=Wanted.STOP)
+            if current.status is _S.ABORTING:
+                if gracefully or current.stop_reason is StopReason.ABORT:
+                    return current
+                return await jobs.update(tx, run.id, {_S.ABORTING}, stop_at=now, stop_reason=reason)
+            # A run that is timing out was told to end already: no new window.
+            stop_at = window_ends if current.status is _S.RUNNING else now
+            return await jobs.transition(
+                tx,
+                run.id,
+                {_S.RUNNING, _S.TIMING_OUT},
+                _S.ABORTING,
+                wanted=Wanted.STOP,
+                stop_at=stop_at,
+                stop_reason=reason,
+            )
+
+        aborted = await self._db.write("abort run", op)
+        if aborted is None:
+            raise not_found("Actor run")
+        if aborted.status is _S.ABORTED and run.status is not _S.ABORTED:
+            await self._logs.finish(run.id)
+            self._signals.send(job_topic(run.id))
+        self._signals.send(run_topic(run.id))
+        return aborted
+
+    async def resurrect(self, run: Run, asked: StartOptions) -> Run:
+        """Make a finished run READY again on its storages. openapi: PostResurrectRun."""
+        _check(asked)
+        build: Build | None = None
+        if asked.build is not None:
+            actor = await self._actors.resolve(None, run.actor_id)
+            build = await self._builds.resolve_build(actor, asked.build)
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> tuple[Run | None, Run | None]:
+            current = await jobs.get_run(tx, run.id, for_update=True)
+            if current is None or current.status not in TERMINAL_STATUSES:
+                return current, None
+            options = self._resurrected_options(current, asked, build)
+            stats = msgspec.structs.replace(current.stats, resurrect_count=current.stats.resurrect_count + 1)
+            ready = await jobs.transition(
+                tx,
+                run.id,
+                {current.status},
+                _S.READY,
+                finished_at=None,
+                running_at=None,
+                timeout_at=None,
+                exit_code=None,
+                wanted=Wanted.RUN,
+                stop_at=None,
+                stop_reason=None,
+                status_message=f"The Actor has been resurrected from {current.status} status.",
+                is_status_message_terminal=None,
+                is_platform_message=False,
+                options=options,
+                stats=stats,
+                build_id=build.id if build else current.build_id,
+                build_number=build.build_number if build else current.build_number,
+            )
+            return current, ready
+
+        before, ready = await self._db.write("resurrect run", op)
+        if before is None:
+            raise not_found("Actor run")
+        if ready is None:
+            raise ApiError(ErrorType.INVALID_INPUT, f"Cannot resurrect an Actor run with the {before.status} status")
+        self._logs.open(run.id)
+        await self._logs.platform_line(run.id, now, f"ACTOR: Resurrecting Actor run from {before.status} status.")
+        self._signals.send(RUNS_TOPIC)
+        return ready
+
+    def _resurrected_options(self, run: Run, asked: StartOptions, build: Build | None) -> RunOptions:
+        changes: dict[str, Any] = {}
+        if asked.memory_mbytes is not None:
+            memory = clamp_memory(asked.memory_mbytes, build.actor_definition if build else None)
+            self._check_memory(memory)
+            changes |= {"memory_mbytes": memory, "disk_mbytes": disk_mbytes(memory)}
+        if asked.max_total_charge_usd is not None:
+            current = run.options.max_total_charge_usd
+            if asked.max_total_charge_usd and current is not None and asked.max_total_charge_usd < current:
+                raise ApiError(
+                    ErrorType.PARAMETERS_MISMATCHED,
+                    "Parameters mismatched: Maximum cost per run cannot be decreased when resurrecting run",
+                )
+            changes["max_total_charge_usd"] = asked.max_total_charge_usd or None
+        for name in ("build", "timeout_secs", "max_items", "restart_on_error"):
+            if (value := getattr(asked, name)) is not None:
+                changes[name] = value
+        return msgspec.structs.replace(run.options, **changes)
+
+    async def reboot(self, run: Run) -> Run:
+        """End the run's process and start it anew. openapi: PostRebootRun."""
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> Run | None:
+            current = await jobs.get_run(tx, run.id, for_update=True)
+            if current is None or current.status in TERMINAL_STATUSES or current.status is not _S.RUNNING:
+                return current
+            # In an open migration window a reboot means that the Actor is ready to move.
+            wanted = Wanted.MIGRATE if current.wanted is Wanted.MIGRATE else Wanted.RESTART
+            return await jobs.update(tx, run.id, {_S.RUNNING}, wanted=wanted, stop_at=now)
+
+        rebooted = await self._db.write("reboot run", op)
+        if rebooted is None:
+            raise not_found("Actor run")
+        if rebooted.status in TERMINAL_STATUSES:
+            raise ApiError(ErrorType.JOB_FINISHED, "Actor job is already finished.")
+        self._signals.send(run_topic(run.id))
+        return rebooted
+
+    async def migrate_all(self, window_secs: float) -> Sequence[str]:
+        """Ask every live run to move away from this server within ``window_secs``; returns their ids."""
+        stop_at = self._clock.now_ms() + round(window_secs * 1000)
+
+        async def op(tx: Tx) -> Sequence[str]:
+            ids = []
+            for run in await jobs.list_live_runs(tx):
+                if run.status is _S.RUNNING and run.wanted is Wanted.RUN:
+                    await jobs.update(tx, run.id, {_S.RUNNING}, wanted=Wanted.MIGRATE, stop_at=stop_at)
+                    ids.append(run.id)
+            return ids
+
+        ids = await self._db.write("migrate runs", op)
+        for run_id in ids:
+            self._signals.send(run_topic(run_id))
+        return ids
+
+    async def update(self, run: Run, change: MessageUpdate) -> Run:
+        """Replace status message and its flag, or who may read the run. openapi: actorRun_put."""
+        fields: dict[str, Any] = {}
+        if change.replace_message:
+            message = change.status_message
+            if message is not None and len(message) > _MAX_MESSAGE:
+                message = message[: _MAX_MESSAGE - 3] + "..."
+            fields["status_message"] = message
+            fields["is_status_message_terminal"] = change.is_terminal
+        if change.general_access is not None:
+            fields["general_access"] = change.general_access
+
+        async def op(tx: Tx) -> Run | None:
+            current = await jobs.get_run(tx, run.id, for_update=True)
+            if current is None:
+                return None
+            kept = {"status_message", "is_status_message_terminal"} if current.is_platform_message else set()
+            changed = {name: value for name, value in fields.items() if name not in kept}
+            return await jobs.update(tx, run.id, **changed) if changed else current
+
+        updated = await self._db.write("update run", op)
+        if updated is None:
+            raise not_found("Actor run")
+        return updated
+
+    async def delete(self, run: Run) -> None:
+        """Delete a finished run with its log and unnamed default storages. openapi: actorRun_delete."""
+
+        async def op(tx: Tx) -> bool:
+            deleted = await jobs.delete_run(tx, run.id)
+            if deleted is not None:
+                await _delete_default_storages(tx, deleted, self._clock.now_ms())
+            return deleted is not None
+
+        if not await self._db.write("delete run", op):
+            raise ApiError(
+                ErrorType.CANNOT_REMOVE_RUNNING_RUN, "It is not possible to delete a run that has not finished yet."
+            )
+        await self._logs.delete(run.id)
+
+    async def abort_runs_of(self, actor_id: str) -> None:
+        """Abort what still runs of an Actor that is being deleted."""
+
+        async def op(tx: Tx) -> Sequence[Run]:
+            ids = await jobs.list_unfinished_run_ids(tx, actor_id)
+            return [run for run_id in ids if (run := await jobs.get_run(tx, run_id)) is not None]
+
+        for run in await self._db.read("unfinished runs of Actor", op):
+            await self.abort(run, gracefully=False)
+
+    async def find_run_for_events(self, run_id: str, secret: str) -> int | None:
+        """The memory limit in MB of a live run with this secret, else ``None``."""
+
+        async def op(tx: Tx) -> Run | None:
+            return await jobs.get_run(tx, run_id)
+
+        run = await self._db.read("find run for events", op)
+        if run is None or run.status in TERMINAL_STATUSES:
+            return None
+        return run.options.memory_mbytes if hmac.compare_digest(run.events_secret, secret) else None
+
+
+async def _delete_default_storages(tx: Tx, run: Run, now: int) -> None:
+    for kind, storage_id in (
+        (StorageKind.DATASET, run.default_dataset_id),
+        (StorageKind.KEY_VALUE_STORE, run.default_key_value_store_id),
+        (StorageKind.REQUEST_QUEUE, run.default_request_queue_id),
+    ):
+        storage = await storages.get(tx, kind, storage_id)
+        # One that was given a name is kept, like any named storage.
+        if storage is not None and storage.name is None:
+            await storages.delete(tx, kind, storage_id, now)
+
+
+def _given(asked: StartOptions) -> dict[str, Any]:
+    names = {
+        "timeout_secs": "timeoutSecs",
+        "max_items": "maxItems",
+        "max_total_charge_usd": "maxTotalChargeUsd",
+        "restart_on_error": "restartOnError",
+    }
+    return {wire: value for name, wire in names.items() if (value := getattr(asked, name)) is not None}
+
+
+def _check(asked: StartOptions) -> None:
+    memory = asked.memory_mbytes
+    if memory is not None and not is_valid_memory(memory):
+        raise invalid(
+            f"Query parameter memory has an invalid value {memory}: memory needs to be a power of two, like 512, 1024, "
+            f"2048, 4096, from {MIN_MEMORY_MBYTES} to {MAX_MEMORY_MBYTES} MB."
+        )
+    if asked.timeout_secs is not None and not 0 <= asked.timeout_secs <= MAX_TIMEOUT_SECS:
+        raise invalid(
+            f"Query parameter timeout has an invalid value {asked.timeout_secs}: it must be a number of seconds "
+            f"from 0 (none) to {MAX_TIMEOUT_SECS}."
+        )

@@ -1,0 +1,279 @@
+"""Runs and their attempts. ``transition`` is the only place where a run's status is written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+
+from actorium.domain.models import (
+    TERMINAL_STATUSES,
+    Attempt,
+    JobStatus,
+    Meta,
+    Run,
+    RunOptions,
+    RunStats,
+    StopReason,
+    Wanted,
+)
+from actorium.domain.states import TRANSITIONS
+from actorium.storage.db import Row, Tx, placeholders
+
+_encode = msgspec.json.Encoder().encode
+_decode_meta = msgspec.json.Decoder(Meta).decode
+_decode_options = msgspec.json.Decoder(RunOptions).decode
+_decode_stats = msgspec.json.Decoder(RunStats).decode
+_decode_ids = msgspec.json.Decoder(dict[str, dict[str, str]]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+_JSON = {"meta", "options", "stats", "storage_ids"}
+_BOOLEANS = {"is_status_message_terminal", "is_platform_message"}
+
+
+def _column(field: str) -> str:
+    return f"{field}_json" if field in _JSON else field
+
+
+def _value(field: str, value: Any) -> Any:
+    if field in _JSON:
+        return _encode(value).decode()
+    if field in _BOOLEANS:
+        return None if value is None else int(value)
+    return value
+
+
+def _run(row: Row) -> Run:
+    terminal = row["is_status_message_terminal"]
+    return Run(
+        id=row["id"],
+        user_id=row["user_id"],
+        actor_id=row["actor_id"],
+        task_id=row["task_id"],
+        build_id=row["build_id"],
+        build_number=row["build_number"],
+        status=JobStatus(row["status"]),
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        running_at=row["running_at"],
+        timeout_at=row["timeout_at"],
+        wanted=Wanted(row["wanted"]),
+        stop_at=row["stop_at"],
+        stop_reason=StopReason(row["stop_reason"]) if row["stop_reason"] else None,
+        status_message=row["status_message"],
+        is_status_message_terminal=None if terminal is None else bool(terminal),
+        is_platform_message=bool(row["is_platform_message"]),
+        exit_code=row["exit_code"],
+        meta=_decode_meta(row["meta_json"]),
+        options=_decode_options(row["options_json"]),
+        stats=_decode_stats(row["stats_json"]),
+        general_access=row["general_access"],
+        default_dataset_id=row["default_dataset_id"],
+        default_key_value_store_id=row["default_key_value_store_id"],
+        default_request_queue_id=row["default_request_queue_id"],
+        storage_ids=_decode_ids(row["storage_ids_json"]),
+        container_slug=row["container_slug"],
+        events_secret=row["events_secret"],
+        workflow_key=row["workflow_key"],
+        web_server_port=row["web_server_port"],
+    )
+
+
+def _attempt(row: Row) -> Attempt:
+    return Attempt(
+        id=row["id"],
+        run_id=row["run_id"],
+        number=row["number"],
+        created_at=row["created_at"],
+        handle=_decode_object(row["handle_json"]) if row["handle_json"] else None,
+        finished_at=row["finished_at"],
+        exit=_decode_object(row["exit_json"]) if row["exit_json"] else None,
+        removed=bool(row["removed"]),
+    )
+
+
+async def insert_run(tx: Tx, run: Run) -> None:
+    """Store a new run."""
+    values = {_column(field): _value(field, getattr(run, field)) for field in run.__struct_fields__}
+    values["origin"] = run.meta.origin
+    await tx.execute(
+        f"INSERT INTO runs ({', '.join(values)}) VALUES ({placeholders(len(values))})",
+        *values.values(),
+    )
+
+
+async def transition(tx: Tx, run_id: str, from_: Collection[JobStatus], to: JobStatus, **fields: Any) -> Run | None:
+    """Change a run's status if it is one of ``from_``, together with ``fields``.
+
+    Returns the run as it is now, or ``None`` when someone else was first: then re-read and act on that.
+    """
+    for status in from_:
+        if to not in TRANSITIONS[status]:
+            raise ValueError(f"no run may go from {status} to {to}")
+    return await _update(tx, run_id, from_, {"status": to, **fields})
+
+
+async def update(tx: Tx, run_id: str, while_in: Collection[JobStatus] | None = None, **fields: Any) -> Run | None:
+    """Change ``fields`` of a run, where given only while its status is one of ``while_in``."""
+    if "status" in fields:
+        raise ValueError("a status is changed by transition()")
+    return await _update(tx, run_id, while_in, fields)
+
+
+async def _update(tx: Tx, run_id: str, while_in: Collection[JobStatus] | None, fields: dict[str, Any]) -> Run | None:
+    names = ", ".join(f"{_column(field)} = ?" for field in fields)
+    condition = f" AND status IN ({placeholders(len(while_in))})" if while_in is not None else ""
+    row = await tx.fetchrow(
+        f"UPDATE runs SET {names} WHERE id = ?{condition} RETURNING *",
+        *(_value(field, value) for field, value in fields.items()),
+        run_id,
+        *(while_in or ()),
+    )
+    return _run(row) if row is not None else None
+
+
+async def get_run(tx: Tx, run_id: str, *, for_update: bool = False) -> Run | None:
+    """One run; ``for_update`` keeps it from changing until the operation is over."""
+    row = await tx.fetchrow(f"SELECT * FROM runs WHERE id = ? {tx.for_update if for_update else ''}", run_id)
+    return _run(row) if row is not None else None
+
+
+async def list_runs(
+    tx: Tx,
+    *,
+    user_id: str,
+    actor_id: str | None = None,
+    task_id: str | None = None,
+    statuses: Sequence[str] | None = None,
+    origin: str | None = None,
+    started_after: int | None = None,
+    started_before: int | None = None,
+    offset: int = 0,
+    limit: int = 1000,
+    desc: bool = False,
+) -> tuple[list[Run], int]:
+    """A page of a user's runs by start time, and how many there are in all."""
+    where: list[tuple[str, list[Any]]] = [("user_id = ?", [user_id])]
+    if actor_id is not None:
+        where.append(("actor_id = ?", [actor_id]))
+    if task_id is not None:
+        where.append(("task_id = ?", [task_id]))
+    if statuses:
+        where.append((f"status IN ({placeholders(len(statuses))})", list(statuses)))
+    if origin is not None:
+        where.append(("origin = ?", [origin]))
+    if started_after is not None:
+        where.append(("started_at >= ?", [started_after]))
+    if started_before is not None:
+        where.append(("started_at <= ?", [started_before]))
+    condition = " AND ".join(text for text, _ in where)
+    args = [value for _, values in where for value in values]
+    direction = "DESC" if desc else "ASC"
+    total = await tx.fetchrow(f"SELECT COUNT(*) AS total FROM runs WHERE {condition}", *args)
+    rows = await tx.fetch(
+        f"SELECT * FROM runs WHERE {condition} ORDER BY started_at {direction}, id {direction} LIMIT ? OFFSET ?",
+        *args,
+        limit,
+        offset,
+    )
+    return [_run(row) for row in rows], total["total"] if total else 0
+
+
+async def list_live_runs(tx: Tx) -> list[Run]:
+    """Every run that is not over, oldest first."""
+    live = [status for status in JobStatus if status not in TERMINAL_STATUSES]
+    rows = await tx.fetch(
+        f"SELECT * FROM runs WHERE status IN ({placeholders(len(live))}) ORDER BY started_at, id",
+        *live,
+    )
+    return [_run(row) for row in rows]
+
+
+async def list_unfinished_run_ids(tx: Tx, actor_id: str) -> list[str]:
+    """The runs of an Actor that are not over."""
+    rows = await tx.fetch(
+        f"SELECT id FROM runs WHERE actor_id = ? AND status NOT IN ({placeholders(len(TERMINAL_STATUSES))})",
+        actor_id,
+        *TERMINAL_STATUSES,
+    )
+    return [row["id"] for row in rows]
+
+
+async def delete_run(tx: Tx, run_id: str) -> Run | None:
+    """Delete a run that is over; ``None`` when it is not there or not over."""
+    row = await tx.fetchrow(
+        f"DELETE FROM runs WHERE id = ? AND status IN ({placeholders(len(TERMINAL_STATUSES))}) RETURNING *",
+        run_id,
+        *TERMINAL_STATUSES,
+    )
+    return _run(row) if row is not None else None
+
+
+async def insert_attempt(tx: Tx, attempt_id: str, run_id: str, now: int, handle: Any) -> None:
+    """Store a run's next attempt with the handle that finds it again."""
+    await tx.execute(
+        "INSERT INTO attempts (id, run_id, number, created_at, handle_json) "
+        "SELECT ?, ?, COALESCE(MAX(number), 0) + 1, CAST(? AS BIGINT), ? FROM attempts WHERE run_id = ?",
+        attempt_id,
+        run_id,
+        now,
+        _encode(handle).decode(),
+        run_id,
+    )
+
+
+async def update_handle(tx: Tx, attempt_id: str, handle: Any) -> None:
+    """Store a newer handle of an attempt."""
+    await tx.execute("UPDATE attempts SET handle_json = ? WHERE id = ?", _encode(handle).decode(), attempt_id)
+
+
+async def finish_attempt(tx: Tx, attempt_id: str, finished_at: int, exit_: Any) -> None:
+    """Note how an attempt ended."""
+    await tx.execute(
+        "UPDATE attempts SET finished_at = ?, exit_json = ? WHERE id = ? AND finished_at IS NULL",
+        finished_at,
+        _encode(exit_).decode(),
+        attempt_id,
+    )
+
+
+async def list_attempts(tx: Tx, run_id: str) -> list[Attempt]:
+    """A run's attempts, oldest first."""
+    rows = await tx.fetch("SELECT * FROM attempts WHERE run_id = ? ORDER BY number", run_id)
+    return [_attempt(row) for row in rows]
+
+
+async def list_unremoved_attempts(tx: Tx) -> list[Attempt]:
+    """Ended attempts whose leftovers the runtime still has to delete."""
+    rows = await tx.fetch("SELECT * FROM attempts WHERE removed = 0 AND finished_at IS NOT NULL ORDER BY created_at")
+    return [_attempt(row) for row in rows]
+
+
+async def mark_attempt_removed(tx: Tx, attempt_id: str) -> None:
+    """Note that nothing of an attempt is left on disk."""
+    await tx.execute("UPDATE attempts SET removed = 1 WHERE id = ?", attempt_id)
+
+
+async def known_attempt_ids(tx: Tx, attempt_ids: Sequence[str]) -> set[str]:
+    """Which of ``attempt_ids`` the database knows."""
+    known: set[str] = set()
+    for start in range(0, len(attempt_ids), 500):
+        part = attempt_ids[start : start + 500]
+        rows = await tx.fetch(f"SELECT id FROM attempts WHERE id IN ({placeholders(len(part))})", *part)
+        known |= {row["id"] for row in rows}
+    return known
+
+
+async def list_ready_runs(tx: Tx) -> list[Run]:
+    """The runs that wait to be started, oldest first, at most 100."""
+    rows = await tx.fetch("SELECT * FROM runs WHERE status = 'READY' ORDER BY started_at, id LIMIT 100")
+    return [_run(row) for row in rows]
+
+
+async def find_status(tx: Tx, job_id: str) -> JobStatus | None:
+    """The status of a run or build."""
+    row = await tx.fetchrow(
+        "SELECT status FROM runs WHERE id = ? UNION ALL SELECT status FROM builds WHERE id = ?", job_id, job_id
+    )
+    return JobStatus(row["status"]) if row is not None else None
