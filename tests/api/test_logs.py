@@ -108,7 +108,7 @@ async def running(root: Path) -> AsyncIterator[Server]:
         async with asyncio.timeout(60):
             yield server
     finally:
-        await server.store.close()
+        await server.store.stop()
         uvicorn_server.should_exit = True
         await serving
 
