@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import getpass
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from actorium.kit import random_text
+from actorium.services.access import Principal
+from actorium.storage.blobs import Blobs, LocalBlobs, ObjectStoreBlobs
 from actorium.storage.db import Database, Tx
 from actorium.storage.postgres import PostgresDatabase
 from actorium.storage.sqlite import SqliteDatabase
@@ -118,14 +123,73 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     await admin.close()
 
 
-async def add_user(database: Database, user_id: str, username: str) -> None:
-    async def op(tx: Tx) -> None:
-        await tx.execute(
-            "INSERT INTO users (id, username, username_key, email, created_at) VALUES (?, ?, ?, ?, 0)",
-            user_id,
-            username,
-            username.lower(),
-            f"{username}@example.com",
-        )
+AddUser = Callable[[str, str], Awaitable[Principal]]
 
-    await database.write("add user", op)
+
+@pytest.fixture
+def add_user(database: Database) -> AddUser:
+    """Insert a user by id and name; returns it as a caller."""
+
+    async def add(user_id: str, username: str) -> Principal:
+        async def op(tx: Tx) -> None:
+            await tx.execute(
+                "INSERT INTO users (id, username, username_key, email, created_at) VALUES (?, ?, ?, ?, 0)",
+                user_id,
+                username,
+                username.lower(),
+                f"{username}@example.com",
+            )
+
+        await database.write("add user", op)
+        return Principal(user_id, username, f"token-of-{user_id}")
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """An S3-speaking server for this test process; the value is its URL."""
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail("the S3 server does not start")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture
+async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Blobs]:
+    """An empty blob store: a local directory, and with ``--s3`` an S3 bucket as well."""
+    store: Blobs
+    if request.param == "local":
+        store = LocalBlobs(tmp_path / "blobs")
+    else:
+        endpoint = request.getfixturevalue("s3_server")
+        bucket = "test-" + random_text(12, "abcdefghijklmnopqrstuvwxyz")
+        # moto knows every signature, so a bucket is made by a plain PUT.
+        made = urllib.request.Request(f"{endpoint}/{bucket}", method="PUT")
+        await asyncio.to_thread(lambda: urllib.request.urlopen(made).close())
+        store = ObjectStoreBlobs(
+            f"s3://{bucket}/some/prefix",
+            endpoint=endpoint,
+            access_key_id="test",
+            secret_access_key="test",
+            region="us-east-1",
+            client_options={"allow_http": True},
+        )
+    await store.start()
+    yield store
+    await store.stop()

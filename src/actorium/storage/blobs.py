@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import obstore
 import obstore.store
 
 from actorium.kit import random_text
 
+T = TypeVar("T")
+_THREADS = 8
 _CHUNK_BYTES = 1024 * 1024
 _PART_BYTES = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 2
@@ -28,6 +31,10 @@ class Blobs(Protocol):
 
     async def start(self) -> None:
         """Prepare the store; fails when it cannot be used."""
+        ...
+
+    async def stop(self) -> None:
+        """Release what is held."""
         ...
 
     async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
@@ -48,11 +55,20 @@ class LocalBlobs:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        # Threads of its own: waiting for the disk must not take them from others, nor the other way round.
+        self._threads = ThreadPoolExecutor(_THREADS, "blobs")
         self._unfinished = directory / "unfinished"
 
     async def start(self) -> None:
         """Make the directory, and clear it of what an interrupted program left."""
-        await asyncio.to_thread(self._start)
+        await self._run(self._start)
+
+    async def stop(self) -> None:
+        """Let what was begun finish."""
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def _run(self, function: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
     def _start(self) -> None:
         shutil.rmtree(self._unfinished, ignore_errors=True)
@@ -67,7 +83,7 @@ class LocalBlobs:
         """Write, flush, rename, flush the folder."""
         unfinished = self._unfinished / random_text(24)
         size = 0
-        file = await asyncio.to_thread(unfinished.open, "wb", 0)
+        file = await self._run(unfinished.open, "wb", 0)
         try:
             gathered: list[bytes] = []
             waiting = 0
@@ -75,12 +91,12 @@ class LocalBlobs:
                 gathered.append(chunk)
                 waiting += len(chunk)
                 if waiting >= _CHUNK_BYTES:
-                    await asyncio.to_thread(_write_all, file.fileno(), gathered)
+                    await self._run(_write_all, file.fileno(), gathered)
                     size, waiting, gathered = size + waiting, 0, []
-            await asyncio.to_thread(self._finish, file.fileno(), gathered, unfinished, self._path(key))
+            await self._run(self._finish, file.fileno(), gathered, unfinished, self._path(key))
             return size + waiting
         finally:
-            await asyncio.to_thread(_close, file, unfinished)
+            await self._run(_close, file, unfinished)
 
     def _finish(self, fd: int, gathered: list[bytes], unfinished: Path, path: Path) -> None:
         _write_all(fd, gathered)
@@ -94,22 +110,22 @@ class LocalBlobs:
     async def get(self, key: str) -> AsyncIterator[bytes]:
         """Read the file; once reading has begun it goes on even when the object is deleted meanwhile."""
         path = self._path(key)
-        if not await asyncio.to_thread(path.is_file):
+        if not await self._run(path.is_file):
             raise BlobNotFoundError(key)
 
         async def read() -> AsyncIterator[bytes]:
-            file = await asyncio.to_thread(path.open, "rb", 0)
+            fd = await self._run(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                while chunk := await asyncio.to_thread(file.read, _CHUNK_BYTES):
+                while chunk := await self._run(os.read, fd, _CHUNK_BYTES):
                     yield chunk
             finally:
-                file.close()
+                os.close(fd)
 
         return read()
 
     async def delete(self, key: str) -> None:
         """Remove the file."""
-        await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
+        await self._run(self._path(key).unlink, True)
 
 
 def _write_all(fd: int, chunks: list[bytes]) -> None:
@@ -146,6 +162,9 @@ class ObjectStoreBlobs:
         key = f"probe/{random_text(24)}"
         await obstore.put_async(self._store, key, b"")
         await obstore.delete_async(self._store, key)
+
+    async def stop(self) -> None:
+        """Nothing is held."""
 
     async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
         """Upload in parts; an object that is not completed does not appear."""
