@@ -75,7 +75,7 @@ async def measure(root: Path, floods: int, followers: int) -> tuple[float, list[
         raise SystemExit("a follower missed lines")
     for number in range(floods):
         await store.delete(f"run{number}")
-    await store.close()
+    await store.stop()
     return sum(counts) / elapsed, sorted(delays)
 
 
@@ -90,7 +90,7 @@ async def latency(root: Path) -> list[float]:
         await anext(follower)
         seen.append((time.perf_counter() - start) * 1000)
     await follower.aclose()
-    await store.close()
+    await store.stop()
     return sorted(seen)
 
 

@@ -29,7 +29,7 @@ async def main(root: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     await store.append(JOB, AT_MS, b"after\n", position="a:99")
     await store.finish(JOB)
-    await store.close()
+    await store.stop()
 
 
 asyncio.run(main(Path(sys.argv[1])))

@@ -29,7 +29,7 @@ async def main(root: Path, spool: Path, job_id: str, seed: int) -> None:
                 await store.platform_line(job_id, 1_788_167_605_123 + offset, f"ACTOR: mark {mark}")
                 print("mark", mark, flush=True)
     await store.finish(job_id)
-    await store.close()
+    await store.stop()
     print("done", flush=True)
 
 

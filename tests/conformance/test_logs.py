@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 async def store(tmp_path: Path) -> AsyncIterator[LogStore]:
     store = LogStore(tmp_path / "logs")
     yield store
-    await store.close()
+    await store.stop()
 
 
 async def log_of(store: LogStore, job_id: str) -> bytes:
@@ -126,7 +126,7 @@ async def test_a_finished_log_goes_on_after_a_resurrection(store: LogStore) -> N
     await store.append("run1", AT_MS, b"first life", position="a:10")
     await store.finish("run1")
     assert await followed(store, "run1") == STAMP + b"first life\n"
-    store.reopen("run1")
+    store.open("run1")
     follower = store.follow("run1")
     async with asyncio.timeout(20):
         assert await anext(follower) == STAMP + b"first life\n"
@@ -182,8 +182,8 @@ async def test_a_log_another_process_writes_is_followed(tmp_path: Path) -> None:
         await writing.finish("run1")
         is_over = True
         assert [lines async for lines in follower] == []
-    await writing.close()
-    await reading.close()
+    await writing.stop()
+    await reading.stop()
 
 
 async def test_delete_ends_followers_and_leaves_nothing(store: LogStore, tmp_path: Path) -> None:
@@ -199,21 +199,21 @@ async def test_delete_ends_followers_and_leaves_nothing(store: LogStore, tmp_pat
     assert await log_of(store, "run1") == b""
 
 
-async def test_closing_the_store_ends_followers_and_loses_nothing(tmp_path: Path) -> None:
+async def test_stopping_the_store_ends_followers_and_loses_nothing(tmp_path: Path) -> None:
     store = LogStore(tmp_path)
     store.open("run1")
     await store.append("run1", AT_MS, b"one\npend", position="a:8")
     follower = store.follow("run1")
     async with asyncio.timeout(20):
         assert await anext(follower) == STAMP + b"one\n"
-        await store.close()
+        await store.stop()
         assert [lines async for lines in follower] == []
     again = LogStore(tmp_path)
     assert await again.recover("run1") == "a:8"
     await again.append("run1", AT_MS, b"ing\n", position="a:12")
     await again.finish("run1")
     assert await log_of(again, "run1") == STAMP + b"one\n" + STAMP + b"pending\n"
-    await again.close()
+    await again.stop()
 
 
 async def test_recovery_cuts_what_no_checkpoint_knows(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ async def test_recovery_cuts_what_no_checkpoint_knows(tmp_path: Path) -> None:
     store.open("run1")
     await store.append("run1", AT_MS, b"one\ntw", position="a:6")
     assert await store.checkpoint("run1") == "a:6"
-    await store.close()
+    await store.stop()
     (log,) = tmp_path.rglob("run1.log")
     with log.open("ab") as file:
         file.write(STAMP + b"two\n" + STAMP + b"torn li")
@@ -230,7 +230,7 @@ async def test_recovery_cuts_what_no_checkpoint_knows(tmp_path: Path) -> None:
     await again.append("run1", AT_MS, b"o\nthree\n", position="a:14")
     await again.finish("run1")
     assert await log_of(again, "run1") == STAMP + b"one\n" + STAMP + b"two\n" + STAMP + b"three\n"
-    await again.close()
+    await again.stop()
 
 
 async def test_a_log_nobody_checkpointed_starts_again(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ async def test_a_log_nobody_checkpointed_starts_again(tmp_path: Path) -> None:
     store = LogStore(tmp_path)
     assert await store.recover("run1") is None
     assert await log_of(store, "run1") == b""
-    await store.close()
+    await store.stop()
 
 
 async def test_the_cap_keeps_the_beginning_and_says_so_once(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ async def test_the_cap_keeps_the_beginning_and_says_so_once(tmp_path: Path) -> N
         await store.append("run1", AT_MS, b"line %02d\n" % number, position=f"a:{number}")
     await store.platform_line("run1", AT_MS, "ACTOR: still heard")
     assert await store.checkpoint("run1") == "a:99"
-    await store.close()
+    await store.stop()
     again = LogStore(tmp_path, max_log_bytes=1000)
     assert await again.recover("run1") == "a:99"
     await again.append("run1", AT_MS, b"dropped")
@@ -259,7 +259,7 @@ async def test_the_cap_keeps_the_beginning_and_says_so_once(tmp_path: Path) -> N
     assert lines[:kept] == [STAMP + b"line %02d" % number for number in range(kept)]
     notice = b"ACTOR: The log is longer than 1000 bytes, further output is not stored."
     assert lines[kept:] == [STAMP + notice, STAMP + b"ACTOR: still heard"]
-    await again.close()
+    await again.stop()
 
 
 def test_a_full_disk_loses_output_but_not_the_writer(tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ async def test_many_logs_leave_no_files_open(tmp_path: Path) -> None:
         if number % 2:
             await store.finish(job_id)
         await follower.aclose()
-    await store.close()
+    await store.stop()
     assert open_files() <= before
 
 

@@ -52,9 +52,9 @@ class Logs:
 
     async def _get(self, call: Call) -> Response:
         job_id = await self._jobs.find_job(call.principal_or_none, call.path["buildOrRunId"])
-        return self.log_response(call, job_id, f"{job_id}.log")
+        return await self.log_response(call, job_id, f"{job_id}.log")
 
-    def log_response(self, call: Call, job_id: str, file_name: str) -> Response:
+    async def log_response(self, call: Call, job_id: str, file_name: str) -> Response:
         """The log of a job the caller may read, as the query's ``stream``, ``download`` and ``raw`` ask for it."""
         is_raw = call.query.flag("raw")
         is_stream = call.query.flag("stream")

@@ -49,6 +49,7 @@ class ErrorType(Enum):
     RUN_TIMEOUT_EXCEEDED = ("run-timeout-exceeded", 408)
     SCHEMA_VALIDATION = ("schema-validation", 400)
     TOKEN_NOT_PROVIDED = ("token-not-provided", 401)
+    TOO_MANY_ACTORS = ("too-many-actors", 400)
     UNKNOWN_BUILD_TAG = ("unknown-build-tag", 403)
     UNSUPPORTED_CONTENT_ENCODING = ("unsupported-content-encoding", 415)
     VERSION_ALREADY_EXISTS = ("version-already-exists", 403)

@@ -130,6 +130,8 @@ class Events:
         self._clock = clock
         self._max_connections_per_run = max_connections_per_run
         self._by_run: dict[str, _Run] = {}
+        self._serving: set[asyncio.Task[Any]] = set()
+        self._is_stopped = False
 
     # EventSink
 
@@ -167,11 +169,14 @@ class Events:
         run = self._by_run.get(run_id)
         return sum(connection.is_open for connection in run.connections) if run else 0
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """The server ends: close every connection with 1012, on which Python processes connect again."""
+        self._is_stopped = True
         for run in self._by_run.values():
             for connection in run.connections:
                 connection.close(SERVICE_RESTART)
+        if self._serving:
+            await asyncio.wait(self._serving)
 
     # The websocket
 
@@ -179,10 +184,15 @@ class Events:
         """Serve one connection."""
         socket = WebSocket(scope, receive, send)
         await socket.accept()
+        serving = asyncio.create_task(self._serve(socket, scope), name="events-connection")
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
         try:
-            await self._serve(socket, scope)
+            await serving
         except WebSocketDisconnect:
             return
+        finally:
+            serving.cancel()
 
     async def _serve(self, socket: WebSocket, scope: Scope) -> None:
         path: str = scope["path"]
@@ -193,6 +203,8 @@ class Events:
             return
         # Known before the look-up, so that a run that ends meanwhile closes this connection too.
         connection = _Connection(socket)
+        if self._is_stopped:
+            connection.close(SERVICE_RESTART)
         run = self._by_run.setdefault(run_id, _Run())
         run.connections.add(connection)
         try:

@@ -13,7 +13,7 @@ from actorium.domain.times import iso, iso_or_none
 from actorium.engine.parts import Parts
 from actorium.kit import new_id
 from actorium.runtimes import Handle, Image, RunSpec, StartError
-from actorium.storage import builds, catalog, jobs
+from actorium.storage import accounts, builds, catalog, jobs
 from actorium.storage.db import Tx
 
 _MIN_BUDGET_MS = 1000
@@ -103,7 +103,7 @@ async def _read(parts: Parts, run: Run) -> _Surroundings:
     async def op(tx: Tx) -> _Surroundings:
         build = await builds.get_build(tx, run.build_id)
         actor = await catalog.get_actor(tx, run.actor_id)
-        user = await catalog.get_user(tx, run.user_id)
+        user = await accounts.get_user(tx, run.user_id)
         if build is None:
             raise StartError(f"build {run.build_number} was deleted")
         if actor is None or user is None:

@@ -105,6 +105,10 @@ class ActorLookup(Protocol):
         """The Actor a reference means. Raises 404."""
         ...
 
+    async def get(self, actor_id: str) -> Actor:
+        """An Actor by id, whoever asks. Raises 404."""
+        ...
+
 
 class BuildLookup(Protocol):
     """The part of the builds service runs need."""
@@ -374,7 +378,7 @@ class Runs:
         _check(asked)
         build: Build | None = None
         if asked.build is not None:
-            actor = await self._actors.resolve(None, run.actor_id)
+            actor = await self._actors.get(run.actor_id)
             build = await self._builds.resolve_build(actor, asked.build)
         now = self._clock.now_ms()
 

@@ -83,14 +83,19 @@ class LogStore:
         self._writers = ThreadPoolExecutor(2, "logs-write")
         self._savers = ThreadPoolExecutor(2, "logs-save")
         self._readers = ThreadPoolExecutor(2, "logs-read")
-        self._is_closed = False
+        self._is_stopped = False
+
+    async def start(self) -> None:
+        """Make the folder. Raises ``OSError``."""
+        await self._in(self._savers, partial(self._root.mkdir, mode=0o700, parents=True, exist_ok=True))
 
     # Writing
 
     def open(self, job_id: str, secrets: Sequence[str] = ()) -> None:
-        """More will come for this log: followers wait for it. ``secrets`` are texts to mask in what comes.
+        """More will come for this log, also after it was finished (resurrection): followers wait for it.
 
-        An open log stays as it is, masks included.
+        ``secrets`` are texts to mask in what comes, besides those given before. They live in memory only: give them
+        again when a log is opened after a restart.
         """
         log = self._logs.get(job_id)
         if log is None:
@@ -99,10 +104,6 @@ class LogStore:
             log.is_finished = False
             log.writer.mask(secrets)
         self._wake(job_id)
-
-    def reopen(self, job_id: str, secrets: Sequence[str] = ()) -> None:
-        """A finished job goes on (resurrection): its log grows at the end."""
-        self.open(job_id, secrets)
 
     async def recover(self, job_id: str) -> str | None:
         """Open the log as the last checkpoint left it; the position its process's output is to be read on from.
@@ -170,9 +171,9 @@ class LogStore:
         await self._in(self._savers, delete_log, path)
         self._wake(job_id)
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """Make everything durable, end the followers, stop the threads. Logs of live jobs go on by ``recover``."""
-        self._is_closed = True
+        self._is_stopped = True
         for job_id in list(self._followers):
             self._wake(job_id)
         for job_id, log in list(self._logs.items()):
@@ -209,7 +210,7 @@ class LogStore:
         end = await self.size(job_id)
         reader = LogReader(log_path(self._root, job_id))
         try:
-            while not self._is_closed and (lines := await self._in(self._readers, reader.next_lines, end)):
+            while not self._is_stopped and (lines := await self._in(self._readers, reader.next_lines, end)):
                 yield lines
         finally:
             self._let_go(reader)
@@ -227,7 +228,7 @@ class LogStore:
         self._followers.setdefault(job_id, set()).add(wake)
         was_live = False
         try:
-            while not self._is_closed:
+            while not self._is_stopped:
                 wake.clear()
                 log = self._logs.get(job_id)
                 if log is not None and not log.is_finished:
@@ -236,7 +237,7 @@ class LogStore:
                 else:
                     log = None
                     is_last = was_live or is_over is None or await is_over()
-                while not self._is_closed and (
+                while not self._is_stopped and (
                     lines := await self._in(self._readers, reader.next_lines, log.size if log else None)
                 ):
                     yield lines
@@ -268,7 +269,7 @@ class LogStore:
             event.set()
 
     def _let_go(self, reader: LogReader) -> None:
-        if self._is_closed:
+        if self._is_stopped:
             reader.close()
         else:
             self._readers.submit(reader.close)

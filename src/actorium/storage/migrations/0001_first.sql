@@ -82,6 +82,13 @@ CREATE INDEX builds_by_user ON builds (user_id, started_at, id);
 CREATE INDEX builds_by_actor ON builds (actor_id, started_at, id);
 CREATE INDEX builds_live ON builds (status) WHERE status IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING');
 
+-- Images of deleted builds; removed by the build engine once no live run uses them.
+CREATE TABLE image_garbage (
+  build_id TEXT PRIMARY KEY,
+  image_kind TEXT NOT NULL,
+  image_state_json TEXT NOT NULL
+);
+
 CREATE TABLE build_tags (
   actor_id TEXT NOT NULL REFERENCES actors (id) ON DELETE CASCADE,
   tag TEXT NOT NULL,
