@@ -17,6 +17,7 @@ from actorium.storage import key_value_stores as records
 from actorium.storage import storages
 from actorium.storage.blobs import Blobs
 from actorium.storage.db import Database, Tx
+from actorium.storage.key_value_stores import BlobClaimedError
 
 _KIND = StorageKind.KEY_VALUE_STORE
 
@@ -112,10 +113,12 @@ class KeyValueStores:
             size = await self._blobs.put(blob_key, self._bounded(head, rest))
             record = NewRecord(key, content_type, content_encoding, size, blob_key=blob_key)
             return await self._commit(principal.user_id, reference, record)
-        except BaseException:
+        except BaseException as error:
+            # Only a row still there may be touched: a record that was committed after all has taken it out.
+            was_claimed = isinstance(error, BlobClaimedError)
 
             async def give_up(tx: Tx) -> None:
-                await records.give_up_blob(tx, blob_key, now)
+                await records.give_up_blob(tx, blob_key, now, again=was_claimed)
 
             await self._db.write("give up record", give_up)
             raise

@@ -165,9 +165,15 @@ async def announce_blob(tx: Tx, blob_key: str, due_at: int) -> None:
     await storages.discard_blobs(tx, [blob_key], due_at)
 
 
-async def give_up_blob(tx: Tx, blob_key: str, now: int) -> None:
-    """Let housekeeping delete an announced blob at once."""
+async def give_up_blob(tx: Tx, blob_key: str, now: int, *, again: bool = False) -> None:
+    """Let housekeeping delete an announced blob at once; ``again`` when it did so before the upload was complete."""
     await tx.execute("UPDATE blob_garbage SET due_at = ? WHERE blob_key = ?", now, blob_key)
+    if again:
+        await tx.execute(
+            "INSERT INTO blob_garbage (blob_key, due_at) VALUES (?, ?) ON CONFLICT (blob_key) DO NOTHING",
+            blob_key,
+            now,
+        )
 
 
 async def claim_blobs(tx: Tx, now: int, limit: int) -> list[str]:
