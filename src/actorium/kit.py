@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
+import signal
 import string
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -74,6 +77,29 @@ async def wait_until(clock: Clock, event: asyncio.Event, deadline_ms: int | None
             with contextlib.suppress(asyncio.CancelledError):
                 await task
     return event.is_set()
+
+
+def kill_marked(name: str, value: str) -> None:
+    """Kill every process that has ``name=value`` in its environment, until there is none.
+
+    Finds what left its process group, its session and its parents. Blocks: call it in a thread.
+    """
+    mark = f"{name}={value}".encode()
+    while True:
+        pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and _carries(int(entry), mark)]
+        if not pids:
+            return
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def _carries(pid: int, mark: bytes) -> bool:
+    try:
+        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 class Service(Protocol):

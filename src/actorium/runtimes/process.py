@@ -14,13 +14,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 
+from actorium.kit import kill_marked
 from actorium.runtimes import (
     Capabilities,
     Checkpoint,
@@ -174,7 +175,7 @@ class ProcessRuntime:
             raise
         if error is not None:
             await link.closed.wait()
-            await asyncio.to_thread(_kill_marked, spec.attempt_id)
+            await asyncio.to_thread(kill_marked, _MARKER, spec.attempt_id)
             await self._discard(directory)
             raise StartError(f"the command {_command_text(spec)} cannot be executed: {error}")
         self._keep(handle.attempt_id, link)
@@ -313,7 +314,7 @@ class ProcessRuntime:
             pass
         else:
             return None
-        _kill_marked(handle.attempt_id)
+        kill_marked(_MARKER, handle.attempt_id)
         _log.warning("attempt lost its keeper process", run_id=handle.run_id, attempt_id=handle.attempt_id)
         record = {"code": None, "signal": None, "oom_killed": False, "error": "lost"}
         write_exit({**record, "finished_at_ms": time.time_ns() // 1_000_000, "usage": None}, directory)
@@ -473,35 +474,11 @@ def _is_locked(path: str) -> bool:
 def _lock_holders(path: Path) -> list[int]:
     """Processes that have ``path`` open."""
     found = []
-    for pid in _all_pids():
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         with contextlib.suppress(OSError):
             if any(os.path.realpath(fd) == str(path) for fd in Path(f"/proc/{pid}/fd").iterdir()):
                 found.append(pid)
     return found
-
-
-def _kill_marked(attempt_id: str) -> None:
-    """Kill whatever carries the attempt's mark in its environment, until nothing does."""
-    mark = f"{_MARKER}={attempt_id}".encode()
-    while True:
-        pids = [pid for pid in _all_pids() if _carries(pid, mark)]
-        if not pids:
-            return
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.002)
-
-
-def _all_pids() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
-
-
-def _carries(pid: int, mark: bytes) -> bool:
-    try:
-        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
 
 
 def _make_removable(function: Any, path: str, error: Any) -> None:
