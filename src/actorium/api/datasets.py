@@ -98,15 +98,21 @@ def _check_served(call: Call) -> None:
 
 async def _json_chunks(items: Items, shape: Shape, start: bytes) -> AsyncIterator[tuple[bytes, bool]]:
     """A JSON array in pieces, and whether a piece is the last."""
-    opening, between = start + b"[", b""
-    async for texts, is_last in items.pages():
+    opening = start + b"["
+    between = b""
+    async for texts, is_last in items.joined(b",") if shape.changes_nothing else items.pages():
         kept = texts if shape.changes_nothing else shape.apply(texts)
-        piece = opening + (between if kept else b"") + b",".join(kept)
-        opening, between = b"", b"," if kept else between
+        if kept:
+            kept[0] = opening + between + kept[0]
+            if is_last:
+                kept[-1] += b"]"
+            yield b",".join(kept), is_last
+            opening, between = b"", b","
+        else:
+            yield opening + b"]" if is_last else opening, is_last
+            opening = b""
         if is_last:
-            yield piece + b"]", True
             return
-        yield piece, False
     yield opening + b"]", True
 
 
