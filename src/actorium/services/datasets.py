@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 
 from actorium.domain.dataset_items import parse_items
+from actorium.domain.field_statistics import FieldStatistics, schema_fields
 from actorium.domain.signing import is_content_signature
-from actorium.domain.storages import Access, Guarded, Reference, StorageKind, check_access, missing
+from actorium.domain.storages import Access, Guarded, Reference, Storage, StorageKind, check_access, missing
 from actorium.kit import Clock
 from actorium.services.access import Principal
-from actorium.services.storages import ReadCounts, Storages
+from actorium.services.storages import ReadCounts, Storages, open_storage
 from actorium.storage import datasets, storages
 from actorium.storage.datasets import Block
 from actorium.storage.db import Database, Tx
@@ -152,6 +154,23 @@ class Datasets:
 
         dataset, total, blocks = await self._db.read("read dataset items", op)
         return Items(self._db, self._reads, dataset.id, total, window, blocks)
+
+    async def statistics(self, principal: Principal | None, text: str) -> dict[str, dict[str, Any]] | None:
+        """Statistics of the fields in the dataset's schema, over all items; ``None`` without such a schema."""
+        reference = Storages.reference(principal, text)
+
+        async def op(tx: Tx) -> Storage:
+            return await open_storage(tx, principal, StorageKind.DATASET, reference, Access.READ)
+
+        dataset = await self._db.read("resolve dataset", op)
+        names = schema_fields(dataset.schema)
+        if names is None:
+            return None
+        statistics = FieldStatistics(names)
+        items = await self.open_items(principal, dataset.id, Window())
+        async for texts, _ in items.pages():
+            await asyncio.to_thread(statistics.add, texts)
+        return statistics.result()
 
     @staticmethod
     def _check(
