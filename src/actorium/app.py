@@ -31,6 +31,7 @@ from actorium.api.request_queues import RequestQueueRoutes
 from actorium.api.run_shapes import RunShapes
 from actorium.api.runs import RunRoutes
 from actorium.builders.native import NativeBuilder
+from actorium.domain.errors import ApiError
 from actorium.domain.models import Run
 from actorium.domain.secrets import Vault
 from actorium.domain.storages import DefaultStorageIds
@@ -42,7 +43,7 @@ from actorium.engine.supervisor import Supervisor
 from actorium.kit import Clock, Signals, SystemClock
 from actorium.observability import configure_logs
 from actorium.runtimes.process import ProcessRuntime
-from actorium.services.access import Access
+from actorium.services.access import Access, Principal
 from actorium.services.accounts import Accounts
 from actorium.services.actors import Actors
 from actorium.services.builds import Builds
@@ -235,7 +236,7 @@ class Platform:
         logs = Logs(self.logs, Jobs(self.db, self.runs, self.builds))
         runs = RunRoutes(self.runs, self.actors, RunShapes(self.clock, web_server_host), logs)
         limits = Limits(self.db, self.clock, self.settings.max_total_memory_mbytes, self.settings.max_concurrent_runs)
-        queues = RequestQueues(self.db, self.clock)
+        queues = RequestQueues(self.db, self.clock, self.reads)
         storage_routes = [
             *DatasetRoutes(self.storages, Datasets(self.db, self.clock, self.reads)).routes(),
             *KeyValueStoreRoutes(self.storages, self.records).routes(),
@@ -264,13 +265,18 @@ class Platform:
         await self.runs.abort_runs_of(actor_id)
 
     async def _read_record(self, user_id: str, store_id: str, key: str) -> AsyncIterator[bytes] | None:
-        record = await self.records.find_record_of(user_id, store_id, key)
-        return None if record is None else await self.records.open_value(record)
+        owner = Principal(user_id, "", "builder")
+        try:
+            record = await self.records.get(owner, store_id, key)
+        except ApiError:
+            return None
+        return await self.records.open_value(record)
 
     async def start(self) -> None:
         """Start everything, storage first."""
         await self.db.start()
         await self.blobs.start()
+        await self.logs.start()
         await self.reads.start()
         await self.housekeeping.start()
         await self.runtime.open()
@@ -287,12 +293,12 @@ class Platform:
         """Stop everything, storage last. Live runs go on without a server."""
         await self.build_engine.stop()
         await self.supervisor.stop()
-        self.events.stop()
+        await self.events.stop()
         await self.builder.close()
         await self.runtime.close()
         await self.housekeeping.stop()
         await self.reads.stop()
-        await self.logs.close()
+        await self.logs.stop()
         await self.db.stop()
 
 

@@ -109,7 +109,7 @@ class BuildRoutes:
     async def log(self, call: Call) -> Response:
         """The build's log."""
         build = await self._builds.get(call.principal_or_none, call.path["buildId"])
-        return self._logs.log_response(call, build.id, f"build-{build.id}.log")
+        return await self._logs.log_response(call, build.id, f"build-{build.id}.log")
 
     async def _of_actor(self, call: Call) -> Build:
         actor = await self._actors.resolve(call.principal_or_none, call.path["actorId"])

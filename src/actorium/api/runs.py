@@ -215,12 +215,12 @@ class RunRoutes:
     async def log(self, call: Call) -> Response:
         """The run's log."""
         run = await self._runs.get(call.principal_or_none, call.path["runId"])
-        return self._logs.log_response(call, run.id, f"run-{run.id}.log")
+        return await self._logs.log_response(call, run.id, f"run-{run.id}.log")
 
     async def log_of_last(self, call: Call) -> Response:
         """The last run's log."""
         run = await self.last_run(call)
-        return self._logs.log_response(call, run.id, f"run-{run.id}.log")
+        return await self._logs.log_response(call, run.id, f"run-{run.id}.log")
 
     async def _of_actor(self, call: Call) -> Run:
         actor = await self._actors.resolve(call.principal, call.path["actorId"])
