@@ -374,6 +374,7 @@ async def _serve(
             http="httptools",
             ws="websockets",
             ws_ping_interval=_PING_SECS,
+            ws_ping_timeout=300.0,
             ws_max_size=2**20,
             timeout_graceful_shutdown=3,
             server_header=False,
