@@ -5,6 +5,7 @@ asks for it; should the process die in between, the dataset itself tells how far
 """
 
 import asyncio
+import contextlib
 
 from apify import Actor, Event
 
@@ -46,10 +47,8 @@ async def main() -> None:
             Actor.log.info("Item %d of %d", number, count)
             if number % 10 == 0:
                 await Actor.set_status_message(f"{number} of {count} items done")
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), delay_secs)
-            except asyncio.TimeoutError:
-                pass
         await save()
         if not stopping.is_set():
             await Actor.set_status_message(f"All {count} items done", is_terminal=True)
