@@ -17,8 +17,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from actorium.app import InUseError, ServerInfo, open_accounts, serve
-from actorium.cli.demo import run_demo
-from actorium.cli.doctor import examine, print_report
 from actorium.cli.options import Config, DataDir, Set, console, fail, read_settings
 from actorium.domain.errors import ApiError
 from actorium.domain.times import iso
@@ -127,6 +125,8 @@ def doctor(
     set_: Set = None,
 ) -> None:
     """Say what this machine can do for Actors, and what follows from it."""
+    from actorium.cli.doctor import examine, print_report
+
     report = examine(read_settings(config, set_, data_dir=data_dir))
     print_report(report, as_json=json)
     raise SystemExit(0 if report.can_run else 1)
@@ -139,6 +139,8 @@ def demo(
     port: Port = None,
 ) -> None:
     """Push sample Actors, run, abort and resurrect them, and show every call that is made."""
+    from actorium.cli.demo import run_demo  # brings the client, which a server does not need
+
     raise SystemExit(run_demo(leave_up=not exit_, port=port))
 
 
