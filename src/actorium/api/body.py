@@ -11,11 +11,15 @@ from starlette.requests import ClientDisconnect, Request
 
 from actorium.domain.errors import ApiError, ErrorType, invalid
 
-_STEP_BYTES = 4096
+STEP_BYTES = 4096
+"""How much to give a decoder at once: what comes out of it is at most about a thousand times as much."""
+
 _DRAIN_BYTES = 64 * 1024 * 1024
 
 
-class _Decoder(Protocol):
+class Decoder(Protocol):
+    """Decodes one stream."""
+
     def feed(self, data: bytes) -> bytes:
         """Decode a piece."""
         ...
@@ -61,7 +65,8 @@ class _Brotli:
         return finished
 
 
-def _decoder(encoding: str) -> _Decoder | None:
+def decoder_of(encoding: str) -> Decoder | None:
+    """A decoder for a ``Content-Encoding``, ``None`` for none; 415 for one that is not supported."""
     match encoding.strip().lower():
         case "" | "identity":
             return None
@@ -86,13 +91,13 @@ async def decoded(request: Request, limit: int) -> AsyncIterator[bytes]:
     """Pieces of the body, decoded; 413 as soon as they exceed ``limit`` together."""
     length = request.headers.get("content-length", "")
     encoding = request.headers.get("content-encoding", "")
-    decoder = _decoder(encoding)
+    decoder = decoder_of(encoding)
     if decoder is None and length.isdigit() and int(length) > limit:
         raise too_large(request.method, limit, int(length))
     total = 0
     async for received in request.stream():
-        for start in range(0, len(received), _STEP_BYTES) if decoder else (0,):
-            piece = received[start : start + _STEP_BYTES] if decoder else received
+        for start in range(0, len(received), STEP_BYTES) if decoder else (0,):
+            piece = received[start : start + STEP_BYTES] if decoder else received
             if decoder is not None and piece:
                 try:
                     piece = decoder.feed(piece)

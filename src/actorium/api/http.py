@@ -215,14 +215,22 @@ class Api:
                 message["headers"].extend(_CORS)
             await send(message)
 
-        request = Request(scope, receive)
+        body_is_read = False
+
+        async def noted_receive() -> Any:
+            nonlocal body_is_read
+            message = await receive()
+            body_is_read = not message.get("more_body", False)
+            return message
+
+        request = Request(scope, noted_receive)
         try:
             response = await self._respond(request)
         except ClientDisconnect:
             return
         except ApiError as error:
             response = error_response(error)
-            if error.type is ErrorType.REQUEST_TOO_LARGE or error.type is ErrorType.RECORD_TOO_LARGE:
+            if not body_is_read and _has_body(request):
                 await drain(request)
         except Exception:  # noqa: BLE001  becomes a 500 answer
             _log.exception("request failed", method=scope["method"], path=redact(scope["path"]))
@@ -272,6 +280,11 @@ class Api:
             return self._public_base_url
         host = request.headers.get("host") or "localhost"
         return f"{request.url.scheme}://{host}"
+
+
+def _has_body(request: Request) -> bool:
+    headers = request.headers
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def bearer_token(request: Request) -> str | None:

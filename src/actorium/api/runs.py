@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from starlette.responses import Response
 
 from actorium.api.http import Call, Route, data_response
+from actorium.api.logs import Logs
 from actorium.api.query import Query
 from actorium.api.run_shapes import RunShapes
 from actorium.api.shapes import page
@@ -26,14 +27,6 @@ class ActorLookup(Protocol):
 
     async def resolve(self, principal: Principal | None, reference: str) -> Actor:
         """The Actor a reference means. Raises 404."""
-        ...
-
-
-class LogResponder(Protocol):
-    """Answers with a run's log."""
-
-    async def __call__(self, call: Call, job_id: str, file_name: str) -> Response:
-        """The log of ``job_id`` as the query asks for it."""
         ...
 
 
@@ -76,11 +69,11 @@ def start_options(query: Query) -> StartOptions:
 class RunRoutes:
     """Handlers of the run routes."""
 
-    def __init__(self, runs: Runs, actors: ActorLookup, shapes: RunShapes, log_response: LogResponder) -> None:
+    def __init__(self, runs: Runs, actors: ActorLookup, shapes: RunShapes, logs: Logs) -> None:
         self._runs = runs
         self._actors = actors
         self._shapes = shapes
-        self._log_response = log_response
+        self._logs = logs
 
     def routes(self) -> list[Route]:
         """All routes of this module."""
@@ -222,12 +215,12 @@ class RunRoutes:
     async def log(self, call: Call) -> Response:
         """The run's log."""
         run = await self._runs.get(call.principal_or_none, call.path["runId"])
-        return await self._log_response(call, run.id, f"run-{run.id}.log")
+        return await self._logs.log_response(call, run.id, f"run-{run.id}.log")
 
     async def log_of_last(self, call: Call) -> Response:
         """The last run's log."""
         run = await self.last_run(call)
-        return await self._log_response(call, run.id, f"run-{run.id}.log")
+        return await self._logs.log_response(call, run.id, f"run-{run.id}.log")
 
     async def _of_actor(self, call: Call) -> Run:
         actor = await self._actors.resolve(call.principal, call.path["actorId"])

@@ -14,9 +14,10 @@ from actorium.domain.models import TERMINAL_STATUSES, Attempt, JobStatus, Run, S
 from actorium.domain.pricing import cpu_cores
 from actorium.domain.states import Finish, Launch, Life, Notify, Observation, Park, Stop, TimeOut, Wait, plan
 from actorium.engine.launch import Ended, LostRaceError, launch
-from actorium.engine.parts import Meter, Parts, SystemInfo
+from actorium.engine.parts import Meter, Parts
 from actorium.kit import Tasks, wait_until
 from actorium.runtimes import Exit, Handle, Phase, StartError, Usage
+from actorium.services.events import Event, SystemInfo
 from actorium.services.runs import job_topic, run_topic
 from actorium.storage import jobs
 from actorium.storage.db import Tx
@@ -149,7 +150,7 @@ class LiveRun:
         stats = self._stats
         if counter is not None:
             stats = msgspec.structs.replace(stats, **{counter: getattr(stats, counter) + 1})
-            await self._parts.logs.platform_line(self._run.id, f"ACTOR: {_RELAUNCH_LINES[counter]}")
+            await self._say(_RELAUNCH_LINES[counter])
         if counter == "restart_count":
             self._restarts_at = (*self._restarts_at, now)
         try:
@@ -188,7 +189,7 @@ class LiveRun:
             await self._parts.clock.sleep(_RETRY_SECS)
 
     async def _pump_log(self, handle: Handle, offset: int) -> None:
-        async with contextlib.aclosing(self._parts.runtime.logs(handle, offset)) as chunks:  # type: ignore[type-var]
+        async with contextlib.aclosing(self._parts.runtime.logs(handle, offset)) as chunks:
             async for chunk in chunks:
                 position = f"{handle.attempt_id}:{chunk.next_offset}"
                 await self._parts.logs.append(self._run.id, chunk.at_ms, chunk.data, position=position)
@@ -253,7 +254,7 @@ class LiveRun:
         names = tuple(name for name, _ in step.events)
         if self._notified != names:
             self._notified = names
-            self._parts.events.set_pending(self._run.id, step.events)
+            self._parts.events.set_pending(self._run.id, [Event(name, data) for name, data in step.events])
             for name, data in step.events:
                 self._parts.events.send(self._run.id, name, data)
         await wait_until(self._parts.clock, self._changed, step.until)
@@ -314,9 +315,7 @@ class LiveRun:
         ended = await self._settle()
         if ended is None:
             return
-        await self._parts.logs.platform_line(
-            self._run.id, "ACTOR: The server is stopping; the run goes on when it is started again."
-        )
+        await self._say("The server is stopping; the run goes on when it is started again.")
         stats = self._stats
 
         async def op(tx: Tx) -> None:
@@ -333,8 +332,12 @@ class LiveRun:
 
     async def _fail_to_start(self, reason: str, ended: Ended | None) -> None:
         message = f"Cannot start run: {reason}"
-        await self._parts.logs.platform_line(self._run.id, f"ACTOR: {message}")
+        await self._say(message)
         await self._write_end(Finish(JobStatus.FAILED, message), None, ended)
+
+    async def _say(self, text: str) -> None:
+        self._parts.logs.open(self._run.id)
+        await self._parts.logs.platform_line(self._run.id, self._parts.clock.now_ms(), f"ACTOR: {text}")
 
     async def _write_end(self, step: Finish, exit_code: int | None, ended: Ended | None) -> None:
         """The final status, in one transaction with everything that belongs to it."""
@@ -363,7 +366,7 @@ class LiveRun:
             )
 
         if step.message is not None:
-            await self._parts.logs.platform_line(self._run.id, f"ACTOR: {step.message}")
+            await self._say(step.message)
         # An abort between the exit and this write wins: it finds no process left and ends ABORTED.
         while await self._parts.db.write("finish run", op) is None:
             run = await self._read()

@@ -13,7 +13,7 @@ from actorium.domain.times import iso, iso_or_none
 from actorium.engine.parts import Parts
 from actorium.kit import new_id
 from actorium.runtimes import Handle, Image, RunSpec, StartError
-from actorium.storage import builds, catalog, jobs
+from actorium.storage import accounts, builds, catalog, jobs
 from actorium.storage.db import Tx
 
 _MIN_BUDGET_MS = 1000
@@ -70,7 +70,12 @@ async def launch(parts: Parts, run: Run, stats: RunStats, ended: Ended | None, i
 
     async def checkpoint(handle: Handle) -> None:
         nonlocal running
-        fields = {"running_at": now, "timeout_at": timeout_at, "stats": stats, "web_server_port": port}
+        fields: dict[str, Any] = {
+            "running_at": now,
+            "timeout_at": timeout_at,
+            "stats": stats,
+            "web_server_port": port,
+        }
 
         async def op(tx: Tx) -> Run | None:
             if run.status is JobStatus.READY:
@@ -98,7 +103,7 @@ async def _read(parts: Parts, run: Run) -> _Surroundings:
     async def op(tx: Tx) -> _Surroundings:
         build = await builds.get_build(tx, run.build_id)
         actor = await catalog.get_actor(tx, run.actor_id)
-        user = await catalog.get_user(tx, run.user_id)
+        user = await accounts.get_user(tx, run.user_id)
         if build is None:
             raise StartError(f"build {run.build_number} was deleted")
         if actor is None or user is None:
@@ -113,7 +118,7 @@ def _environment(parts: Parts, run: Run, around: _Surroundings, port: int, timeo
     own = {var.name: parts.open_secret(var.value) if var.is_secret else var.value for var in around.build.env_vars}
     token = parts.run_token(run.id)
     secrets = [own[var.name] for var in around.build.env_vars if var.is_secret]
-    parts.logs.set_secrets(run.id, (token, *secrets))
+    parts.logs.open(run.id, (token, *secrets))
     return run_environment(
         run,
         Surroundings(

@@ -2,80 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
 from actorium.domain.models import Run
 from actorium.kit import Clock, Signals
 from actorium.runtimes import Runtime, Usage
+from actorium.services.events import EventSink
 from actorium.storage.db import Database
 
 
 class LogSink(Protocol):
     """The part of the log store the engine needs."""
 
-    async def append(self, job_id: str, at_ms: int, data: bytes, *, position: str | None = None) -> None:
-        """Output of a job's process, cut anywhere; ``position`` is where to go on after a crash."""
-        ...
-
-    async def flush(self, job_id: str) -> None:
-        """End a line that has no end yet."""
+    def open(self, job_id: str, secrets: Sequence[str] = ()) -> None:
+        """More will come; ``secrets`` are masked in it."""
         ...
 
     async def recover(self, job_id: str) -> str | None:
         """Undo what was not durable and return the position to go on from."""
         ...
 
-    async def platform_line(self, job_id: str, text: str) -> None:
-        """A line of the platform's own."""
+    async def append(self, job_id: str, at_ms: int, data: bytes, *, position: str | None = None) -> None:
+        """Output of a job's process, cut anywhere; ``position`` is where to go on after a crash."""
         ...
 
-    def set_secrets(self, job_id: str, secrets: tuple[str, ...]) -> None:
-        """Texts that are masked in the job's log."""
+    async def flush(self, job_id: str) -> None:
+        """End a line that has no end yet, and make everything durable."""
+        ...
+
+    async def platform_line(self, job_id: str, at_ms: int, text: str) -> None:
+        """A line of the platform's own."""
         ...
 
     async def finish(self, job_id: str) -> None:
         """No more will come."""
         ...
-
-
-class EventSink(Protocol):
-    """Events to the processes of a run. Sending never waits for a slow process."""
-
-    def send(self, run_id: str, name: str, data: dict[str, Any] | None = None) -> None:
-        """Send one event to every connection of the run."""
-        ...
-
-    def set_pending(self, run_id: str, events: tuple[tuple[str, dict[str, Any]], ...]) -> None:
-        """Events that a process connecting later gets at once."""
-        ...
-
-    def clear_pending(self, run_id: str) -> None:
-        """Nothing is pending any more."""
-        ...
-
-    def send_system_info(self, run_id: str, info: SystemInfo) -> None:
-        """Send the newest measurement."""
-        ...
-
-    def close_run(self, run_id: str) -> None:
-        """The run is over: close its connections."""
-        ...
-
-
-class SystemInfo(msgspec.Struct, frozen=True):
-    """A measurement as processes get it. CPU in percent of one core; ``mem_max_bytes`` is the run's limit."""
-
-    created_at: int
-    mem_current_bytes: int
-    mem_avg_bytes: float
-    mem_max_bytes: int
-    cpu_current_usage: float
-    cpu_avg_usage: float
-    cpu_max_usage: float
-    is_cpu_overloaded: bool
 
 
 class EngineSettings(msgspec.Struct, frozen=True):

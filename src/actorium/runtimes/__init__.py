@@ -6,7 +6,7 @@ the engine decides, a runtime does. Each runtime passes ``tests/conformance/runt
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -161,7 +161,7 @@ class Runtime(Protocol):
         """Delete what an ended attempt left on disk (its log spool included)."""
         ...
 
-    def logs(self, handle: Handle, since: int) -> AsyncIterator[LogChunk]:
+    def logs(self, handle: Handle, since: int) -> AsyncGenerator[LogChunk, None]:
         """Follow the output from offset ``since`` (0: from the start); ends when the attempt is over and read."""
         ...
 

@@ -86,6 +86,7 @@ class AttemptDir:
                 link.symlink_to(target)
             for name in ("tmp", "home"):
                 (temporary / name).mkdir()
+            (temporary / keeper.RESERVED).write_bytes(b" " * keeper.RESERVED_BYTES)
             (temporary / "handle.json").write_bytes(msgspec.json.encode(handle))
             temporary.rename(self.path)
         except StartError:

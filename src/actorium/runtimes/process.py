@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,7 +48,7 @@ class ProcessRuntime:
     the output kept of one attempt, what comes after is dropped and said so. ``open`` it before use.
     """
 
-    def __init__(self, root: Path, *, max_spool_bytes: int = 1 << 30) -> None:
+    def __init__(self, root: Path, *, max_spool_bytes: int = 1 << 33) -> None:
         self._root = root.absolute()
         self._max_spool_bytes = max_spool_bytes
         self._spawner = Spawner()
@@ -213,7 +213,7 @@ class ProcessRuntime:
         while True:
             found = await self._reach(directory)
             if found is None:
-                return Exit(error="gone")
+                return Exit(error="lost")
             if isinstance(found, Ended):
                 return found.exit
             await asyncio.shield(found.closed)
@@ -256,7 +256,7 @@ class ProcessRuntime:
         return Observed(phase, ended.exit if ended is not None else None) if phase is not None else None
 
     async def wait(self, handle: Handle) -> Exit:
-        """Return once nothing of the attempt is left; ``error`` is ``gone`` for an unknown one."""
+        """Return once nothing of the attempt is left; ``error`` is ``lost`` for an unknown one."""
         return await self._end_of(self._directory(handle))
 
     async def stop(self, handle: Handle, grace_secs: float) -> Exit:
@@ -267,7 +267,7 @@ class ProcessRuntime:
         """Delete the attempt's directory."""
         await self._in_thread(self._directory(handle).delete)
 
-    async def logs(self, handle: Handle, since: int) -> AsyncIterator[LogChunk]:
+    async def logs(self, handle: Handle, since: int) -> AsyncGenerator[LogChunk, None]:
         """Follow the output from offset ``since``; ends when the attempt is over and everything was read."""
         directory = self._directory(handle)
         loop = asyncio.get_running_loop()

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import msgspec
 
+from actorium.domain.accounts import RunOwner, TokenOwner
 from actorium.domain.errors import ApiError, ErrorType
-from actorium.domain.models import JobStatus, User
 from actorium.kit import Clock, random_text
 
 API_TOKEN_PREFIX = "actorium_api_"  # noqa: S105  a prefix, no secret
@@ -35,24 +35,6 @@ class Principal(msgspec.Struct, frozen=True):
         return self.user_id == user_id
 
 
-class TokenOwner(msgspec.Struct, frozen=True):
-    """What the database knows of a user token."""
-
-    token_id: str
-    user_id: str
-    username: str
-    expires_at: int | None
-
-
-class RunOwner(msgspec.Struct, frozen=True):
-    """What the database knows of the run a token was made for."""
-
-    user_id: str
-    username: str
-    status: JobStatus
-    finished_at: int | None
-
-
 class AccountStore(Protocol):
     """The part of the storage this service needs."""
 
@@ -62,10 +44,6 @@ class AccountStore(Protocol):
 
     async def find_run_owner(self, run_id: str) -> RunOwner | None:
         """The user a run belongs to."""
-        ...
-
-    async def find_user(self, id_or_username: str) -> User | None:
-        """A user by id or (ignoring case) username."""
         ...
 
 

@@ -6,7 +6,9 @@ gets its final status here.
 
 from __future__ import annotations
 
-from typing import Protocol
+import hmac
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -33,6 +35,7 @@ from actorium.domain.pricing import (
     disk_mbytes,
     is_valid_memory,
 )
+from actorium.domain.storages import StorageKind
 from actorium.kit import Clock, Signals, new_id, random_text, wait_until
 from actorium.services.access import Principal
 from actorium.storage import jobs, key_value_stores, storages
@@ -102,6 +105,10 @@ class ActorLookup(Protocol):
         """The Actor a reference means. Raises 404."""
         ...
 
+    async def get(self, actor_id: str) -> Actor:
+        """An Actor by id, whoever asks. Raises 404."""
+        ...
+
 
 class BuildLookup(Protocol):
     """The part of the builds service runs need."""
@@ -114,7 +121,7 @@ class BuildLookup(Protocol):
 class LogLifecycle(Protocol):
     """The part of the log store runs need."""
 
-    async def reopen(self, job_id: str) -> None:
+    def open(self, job_id: str) -> None:
         """More will come."""
         ...
 
@@ -126,7 +133,7 @@ class LogLifecycle(Protocol):
         """Forget the log."""
         ...
 
-    async def platform_line(self, job_id: str, text: str) -> None:
+    async def platform_line(self, job_id: str, at_ms: int, text: str) -> None:
         """A line of the platform's own."""
         ...
 
@@ -213,11 +220,11 @@ class Runs:
             return run
 
         run = await self._db.write("start run", op)
-        await self._logs.reopen(run.id)
+        self._logs.open(run.id)
         self._signals.send(RUNS_TOPIC)
         return run
 
-    def _options(self, asked: StartOptions, defaults: dict[str, object], tag: str, build: Build) -> RunOptions:
+    def _options(self, asked: StartOptions, defaults: dict[str, Any], tag: str, build: Build) -> RunOptions:
         merged = {**defaults, **_given(asked)}
         definition = build.actor_definition or {}
         fixed = definition.get("defaultMemoryMbytes")
@@ -283,10 +290,10 @@ class Runs:
         limit: int,
         desc: bool,
         actor_id: str | None = None,
-    ) -> tuple[list[Run], int]:
+    ) -> tuple[Sequence[Run], int]:
         """A page of the caller's runs and their total number."""
 
-        async def op(tx: Tx) -> tuple[list[Run], int]:
+        async def op(tx: Tx) -> tuple[Sequence[Run], int]:
             return await jobs.list_runs(
                 tx,
                 user_id=principal.user_id,
@@ -371,7 +378,7 @@ class Runs:
         _check(asked)
         build: Build | None = None
         if asked.build is not None:
-            actor = await self._actors.resolve(None, run.actor_id)
+            actor = await self._actors.get(run.actor_id)
             build = await self._builds.resolve_build(actor, asked.build)
         now = self._clock.now_ms()
 
@@ -408,13 +415,13 @@ class Runs:
             raise not_found("Actor run")
         if ready is None:
             raise ApiError(ErrorType.INVALID_INPUT, f"Cannot resurrect an Actor run with the {before.status} status")
-        await self._logs.reopen(run.id)
-        await self._logs.platform_line(run.id, f"ACTOR: Resurrecting Actor run from {before.status} status.", now)
+        self._logs.open(run.id)
+        await self._logs.platform_line(run.id, now, f"ACTOR: Resurrecting Actor run from {before.status} status.")
         self._signals.send(RUNS_TOPIC)
         return ready
 
     def _resurrected_options(self, run: Run, asked: StartOptions, build: Build | None) -> RunOptions:
-        changes: dict[str, object] = {}
+        changes: dict[str, Any] = {}
         if asked.memory_mbytes is not None:
             memory = clamp_memory(asked.memory_mbytes, build.actor_definition if build else None)
             self._check_memory(memory)
@@ -452,11 +459,11 @@ class Runs:
         self._signals.send(run_topic(run.id))
         return rebooted
 
-    async def migrate_all(self, window_secs: float) -> list[str]:
+    async def migrate_all(self, window_secs: float) -> Sequence[str]:
         """Ask every live run to move away from this server within ``window_secs``; returns their ids."""
         stop_at = self._clock.now_ms() + round(window_secs * 1000)
 
-        async def op(tx: Tx) -> list[str]:
+        async def op(tx: Tx) -> Sequence[str]:
             ids = []
             for run in await jobs.list_live_runs(tx):
                 if run.status is _S.RUNNING and run.wanted is Wanted.RUN:
@@ -471,7 +478,7 @@ class Runs:
 
     async def update(self, run: Run, change: MessageUpdate) -> Run:
         """Replace status message and its flag, or who may read the run. openapi: actorRun_put."""
-        fields: dict[str, object] = {}
+        fields: dict[str, Any] = {}
         if change.replace_message:
             message = change.status_message
             if message is not None and len(message) > _MAX_MESSAGE:
@@ -500,7 +507,7 @@ class Runs:
         async def op(tx: Tx) -> bool:
             deleted = await jobs.delete_run(tx, run.id)
             if deleted is not None:
-                await storages.delete_run_storages(tx, run.id, self._clock.now_ms())
+                await _delete_default_storages(tx, deleted, self._clock.now_ms())
             return deleted is not None
 
         if not await self._db.write("delete run", op):
@@ -512,15 +519,38 @@ class Runs:
     async def abort_runs_of(self, actor_id: str) -> None:
         """Abort what still runs of an Actor that is being deleted."""
 
-        async def op(tx: Tx) -> list[Run]:
+        async def op(tx: Tx) -> Sequence[Run]:
             ids = await jobs.list_unfinished_run_ids(tx, actor_id)
             return [run for run_id in ids if (run := await jobs.get_run(tx, run_id)) is not None]
 
         for run in await self._db.read("unfinished runs of Actor", op):
             await self.abort(run, gracefully=False)
 
+    async def find_run_for_events(self, run_id: str, secret: str) -> int | None:
+        """The memory limit in MB of a live run with this secret, else ``None``."""
 
-def _given(asked: StartOptions) -> dict[str, object]:
+        async def op(tx: Tx) -> Run | None:
+            return await jobs.get_run(tx, run_id)
+
+        run = await self._db.read("find run for events", op)
+        if run is None or run.status in TERMINAL_STATUSES:
+            return None
+        return run.options.memory_mbytes if hmac.compare_digest(run.events_secret, secret) else None
+
+
+async def _delete_default_storages(tx: Tx, run: Run, now: int) -> None:
+    for kind, storage_id in (
+        (StorageKind.DATASET, run.default_dataset_id),
+        (StorageKind.KEY_VALUE_STORE, run.default_key_value_store_id),
+        (StorageKind.REQUEST_QUEUE, run.default_request_queue_id),
+    ):
+        storage = await storages.get(tx, kind, storage_id)
+        # One that was given a name is kept, like any named storage.
+        if storage is not None and storage.name is None:
+            await storages.delete(tx, kind, storage_id, now)
+
+
+def _given(asked: StartOptions) -> dict[str, Any]:
     names = {
         "timeout_secs": "timeoutSecs",
         "max_items": "maxItems",

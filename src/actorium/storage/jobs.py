@@ -269,3 +269,11 @@ async def list_ready_runs(tx: Tx) -> list[Run]:
     """The runs that wait to be started, oldest first, at most 100."""
     rows = await tx.fetch("SELECT * FROM runs WHERE status = 'READY' ORDER BY started_at, id LIMIT 100")
     return [_run(row) for row in rows]
+
+
+async def find_status(tx: Tx, job_id: str) -> JobStatus | None:
+    """The status of a run or build."""
+    row = await tx.fetchrow(
+        "SELECT status FROM runs WHERE id = ? UNION ALL SELECT status FROM builds WHERE id = ?", job_id, job_id
+    )
+    return JobStatus(row["status"]) if row is not None else None

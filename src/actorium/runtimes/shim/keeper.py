@@ -7,6 +7,7 @@ directory and exchanges lines of JSON; what is left when it is gone is in ``spoo
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -21,9 +22,14 @@ from . import child, proctree
 from .spool import Spool
 from .watch import MemoryWatch
 
+RESERVED = "exit.json.part"
+"""Made together with the directory, so that a full disk does not hide how an attempt ended."""
+RESERVED_BYTES = 4096
+
 _READ_BYTES = 65536
 _MAX_LINE_BYTES = 1 << 24
 _KILL_PAUSE_SECS = (0.001, 0.1)
+_RECORD_PAUSE_SECS = 0.5
 _NEVER = float("inf")
 
 
@@ -311,17 +317,31 @@ class Keeper:
         self._spool.close(_now_ms())
         largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         usage = self._watch.final_usage(_now_ms(), largest)
-        record_exit({**how, "usage": usage, "dropped_bytes": self._spool.dropped_bytes})
+        ended = {**how, "usage": usage, "dropped_bytes": self._spool.dropped_bytes}
+        while not _recorded(ended):
+            time.sleep(_RECORD_PAUSE_SECS)
         for connection in self._connections.values():
             connection.send(last_word or {"exit": how})
         os.unlink("shim.sock")
 
 
+def _recorded(ended: dict[str, Any]) -> bool:
+    try:
+        record_exit(ended)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        return False
+    return True
+
+
 def record_exit(exit_: dict[str, Any], directory: str = ".") -> None:
-    """Write an attempt's ``exit.json``, whole or not at all."""
-    temporary = f"{directory}/exit.json.{os.getpid()}"
-    with open(temporary, "w") as file:
-        json.dump(exit_, file)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write an attempt's ``exit.json``, whole or not at all, into space that was reserved for it."""
+    temporary = f"{directory}/{RESERVED}"
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.ftruncate(file, os.pwrite(file, json.dumps(exit_).encode(), 0))
+        os.fsync(file)
+    finally:
+        os.close(file)
     os.rename(temporary, f"{directory}/exit.json")

@@ -82,6 +82,13 @@ CREATE INDEX builds_by_user ON builds (user_id, started_at, id);
 CREATE INDEX builds_by_actor ON builds (actor_id, started_at, id);
 CREATE INDEX builds_live ON builds (status) WHERE status IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING');
 
+-- Images of deleted builds; removed by the build engine once no live run uses them.
+CREATE TABLE image_garbage (
+  build_id TEXT PRIMARY KEY,
+  image_kind TEXT NOT NULL,
+  image_state_json TEXT NOT NULL
+);
+
 CREATE TABLE build_tags (
   actor_id TEXT NOT NULL REFERENCES actors (id) ON DELETE CASCADE,
   tag TEXT NOT NULL,
@@ -163,12 +170,15 @@ CREATE TABLE datasets (
   UNIQUE (user_id, name_key)
 );
 CREATE INDEX datasets_by_user ON datasets (user_id, created_at, id);
+CREATE INDEX datasets_by_run ON datasets (run_id) WHERE run_id IS NOT NULL;
 
 -- Items of one push as JSON texts, joined by newlines. A rowid table: large rows in a keyed one are slow.
+-- What belongs to a storage has no foreign key: a deleted storage is emptied in steps (storage_garbage).
 CREATE TABLE dataset_blocks (
-  dataset_id TEXT NOT NULL REFERENCES datasets (id) ON DELETE CASCADE,
+  dataset_id TEXT NOT NULL,
   first_index BIGINT NOT NULL,
   item_count INTEGER NOT NULL,
+  size_bytes BIGINT NOT NULL,
   items BLOB NOT NULL
 );
 CREATE UNIQUE INDEX dataset_blocks_by_index ON dataset_blocks (dataset_id, first_index);
@@ -195,10 +205,11 @@ CREATE TABLE key_value_stores (
   UNIQUE (user_id, name_key)
 );
 CREATE INDEX key_value_stores_by_user ON key_value_stores (user_id, created_at, id);
+CREATE INDEX key_value_stores_by_run ON key_value_stores (run_id) WHERE run_id IS NOT NULL;
 
 -- A small value is in "value"; a large one is the object "blob_key" of the blob store.
 CREATE TABLE records (
-  store_id TEXT NOT NULL REFERENCES key_value_stores (id) ON DELETE CASCADE,
+  store_id TEXT NOT NULL,
   key_bytes BLOB NOT NULL,
   content_type TEXT NOT NULL,
   content_encoding TEXT,
@@ -234,10 +245,11 @@ CREATE TABLE request_queues (
   UNIQUE (user_id, name_key)
 );
 CREATE INDEX request_queues_by_user ON request_queues (user_id, created_at, id);
+CREATE INDEX request_queues_by_run ON request_queues (run_id) WHERE run_id IS NOT NULL;
 
 -- order_no is NULL once handled. request_json is the whole request as clients sent it, without state.
 CREATE TABLE requests (
-  queue_id TEXT NOT NULL REFERENCES request_queues (id) ON DELETE CASCADE,
+  queue_id TEXT NOT NULL,
   id TEXT NOT NULL,
   unique_key TEXT NOT NULL,
   url TEXT NOT NULL,
@@ -254,8 +266,18 @@ CREATE UNIQUE INDEX requests_by_id ON requests (queue_id, id);
 CREATE INDEX requests_by_order ON requests (queue_id, order_no) WHERE order_no IS NOT NULL;
 CREATE INDEX requests_locked ON requests (queue_id, lock_expires_at) WHERE lock_expires_at IS NOT NULL;
 
--- Blobs whose record is gone; deleted by housekeeping, also after a crash in between.
+-- Deleted storages whose contents are still there; emptied by housekeeping.
+CREATE TABLE storage_garbage (
+  id TEXT PRIMARY KEY,
+  kind TEXT NOT NULL,
+  deleted_at BIGINT NOT NULL
+);
+
+-- Blobs without a record: replaced, deleted, or still being uploaded. From "due_at" housekeeping may claim one
+-- (claimed = 1) and delete it; an upload takes its row out again, unless it is claimed.
 CREATE TABLE blob_garbage (
   blob_key TEXT PRIMARY KEY,
-  since BIGINT NOT NULL
+  due_at BIGINT NOT NULL,
+  claimed SMALLINT NOT NULL DEFAULT 0
 );
+CREATE INDEX blob_garbage_due ON blob_garbage (due_at);

@@ -1,0 +1,154 @@
+"""Users and their limits."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from starlette.responses import Response
+
+from actorium.api.http import Call, Route, data_response
+from actorium.api.shapes import iso
+from actorium.domain.models import User
+from actorium.services.limits import Limits
+
+# All ten, or the Python client silently takes the answer for another user's.
+_FEATURES = (
+    "ACTORS",
+    "STORAGE",
+    "SCHEDULER",
+    "PROXY",
+    "PROXY_EXTERNAL_ACCESS",
+    "PROXY_RESIDENTIAL",
+    "PROXY_SERPS",
+    "WEBHOOKS",
+    "ACTORS_PUBLIC_ALL",
+    "ACTORS_PUBLIC_DEVELOPER",
+)
+_ENABLED = frozenset({"ACTORS", "STORAGE", "ACTORS_PUBLIC_ALL", "ACTORS_PUBLIC_DEVELOPER"})
+
+
+class UserLookup(Protocol):
+    """The part of the accounts service these routes need."""
+
+    async def get_user(self, id_or_username: str) -> User:
+        """A user by id or username. Raises 404."""
+        ...
+
+
+class AccountRoutes:
+    """Handlers of the user routes."""
+
+    def __init__(self, users: UserLookup, limits: Limits) -> None:
+        self._users = users
+        self._limits = limits
+
+    def routes(self) -> list[Route]:
+        """All routes of this module."""
+        return [
+            Route("GET", "/v2/users/me", "users_me_get", self.me),
+            Route("GET", "/v2/users/me/limits", "users_me_limits_get", self.limits),
+            Route("GET", "/v2/users/{userId}", "user_get", self.get, public=True),
+        ]
+
+    async def me(self, call: Call) -> Response:
+        """The caller's own account; a run sees less of it."""
+        user = await self._users.get_user(call.principal.user_id)
+        shape: dict[str, Any] = {
+            "id": user.id,
+            "username": user.username,
+            "createdAt": iso(user.created_at),
+            "isPaying": True,
+            "proxy": {"password": "", "groups": []},
+            "effectivePlatformFeatures": {name: _feature(name) for name in _FEATURES},
+        }
+        if call.principal.run_id is None:
+            shape |= {"email": user.email, "profile": _profile(user), "plan": self._plan()}
+        return data_response(shape)
+
+    async def get(self, call: Call) -> Response:
+        """What everybody may know of a user."""
+        user = await self._users.get_user(call.path["userId"])
+        return data_response({"username": user.username, "profile": _profile(user)})
+
+    async def limits(self, call: Call) -> Response:
+        """What the server allows, and what the caller uses of it."""
+        current = await self._limits.current(call.principal)
+        start = datetime.fromtimestamp(current.at / 1000, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        end = start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
+        total_gbytes = self._limits.max_total_memory_mbytes / 1024
+        unlimited = 1_000_000_000.0
+        return data_response(
+            {
+                "monthlyUsageCycle": {
+                    "startAt": iso(round(start.timestamp() * 1000)),
+                    "endAt": iso(round(end.timestamp() * 1000) - 1),
+                },
+                "limits": {
+                    "maxMonthlyUsageUsd": unlimited,
+                    "maxMonthlyActorComputeUnits": unlimited,
+                    "maxMonthlyExternalDataTransferGbytes": unlimited,
+                    "maxMonthlyProxySerps": int(unlimited),
+                    "maxMonthlyResidentialProxyGbytes": unlimited,
+                    "maxActorMemoryGbytes": total_gbytes,
+                    "maxActorCount": self._limits.max_actors,
+                    "maxActorTaskCount": 5000,
+                    "maxConcurrentActorJobs": self._limits.max_concurrent_runs,
+                    "maxTeamAccountSeatCount": int(unlimited),
+                    "dataRetentionDays": int(unlimited),
+                },
+                "current": {
+                    "monthlyUsageUsd": 0.0,
+                    "monthlyActorComputeUnits": current.month_compute_units,
+                    "monthlyExternalDataTransferGbytes": 0.0,
+                    "monthlyProxySerps": 0,
+                    "monthlyResidentialProxyGbytes": 0.0,
+                    "actorMemoryGbytes": current.memory_mbytes / 1024,
+                    "actorCount": current.actor_count,
+                    "actorTaskCount": 0,
+                    "activeActorJobCount": current.live_run_count,
+                    "teamAccountSeatCount": 1,
+                },
+            }
+        )
+
+    def _plan(self) -> dict[str, Any]:
+        return {
+            "id": "SELF_HOSTED",
+            "description": "Self-hosted",
+            "isEnabled": True,
+            "monthlyBasePriceUsd": 0,
+            "monthlyUsageCreditsUsd": 0,
+            "usageDiscountPercent": 0,
+            "enabledPlatformFeatures": sorted(_ENABLED),
+            "maxMonthlyUsageUsd": 1_000_000_000,
+            "maxActorMemoryGbytes": self._limits.max_total_memory_mbytes / 1024,
+            "maxMonthlyActorComputeUnits": 1_000_000_000,
+            "maxMonthlyResidentialProxyGbytes": 0,
+            "maxMonthlyProxySerps": 0,
+            "maxMonthlyExternalDataTransferGbytes": 1_000_000_000,
+            "maxActorCount": self._limits.max_actors,
+            "maxActorTaskCount": 5000,
+            "dataRetentionDays": 1_000_000,
+            "availableProxyGroups": {},
+            "teamAccountSeatCount": 1,
+            "supportLevel": "COMMUNITY",
+            "availableAddOns": [],
+            "tier": "FREE",
+        }
+
+
+def _profile(user: User) -> dict[str, Any]:
+    # The CLI reads profile.name without a check.
+    return {"name": user.username}
+
+
+def _feature(name: str) -> dict[str, Any]:
+    enabled = name in _ENABLED
+    return {
+        "isEnabled": enabled,
+        "disabledReason": None if enabled else "This server does not provide it.",
+        "disabledReasonType": None if enabled else "DISABLED",
+        "isTrial": False,
+        "trialExpirationAt": None,
+    }

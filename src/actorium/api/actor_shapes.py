@@ -1,0 +1,189 @@
+"""Actors, versions, environment variables and builds on the wire. openapi: Actor, Version, EnvVar, Build."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actorium.api.run_shapes import build_number_int
+from actorium.domain.actors import URL_FIELDS
+from actorium.domain.models import Actor, Build, EnvVar, Version
+from actorium.domain.pricing import compute_units
+from actorium.domain.secrets import value_hash
+from actorium.domain.times import iso, iso_or_none
+from actorium.kit import Clock
+from actorium.services.actors import ActorView
+
+
+def actor_shape(view: ActorView) -> dict[str, Any]:
+    """The Actor with every field; sources and variables only for its owner."""
+    actor, fields = view.actor, view.actor.fields
+    standby = fields.get("actorStandby")
+    shape: dict[str, Any] = {
+        "id": actor.id,
+        "userId": actor.user_id,
+        "name": actor.name,
+        "username": view.username,
+        "title": fields.get("title"),
+        "description": fields.get("description"),
+        "seoTitle": fields.get("seoTitle"),
+        "seoDescription": fields.get("seoDescription"),
+        "readmeSummary": fields.get("readmeSummary"),
+        "pictureUrl": fields.get("pictureUrl"),
+        "isPublic": bool(fields.get("isPublic")),
+        "isDeprecated": bool(fields.get("isDeprecated")),
+        "isCritical": bool(fields.get("isCritical")),
+        "isGeneric": bool(fields.get("isGeneric")),
+        "isSourceCodeHidden": fields.get("isSourceCodeHidden", True),
+        "hasNoDataset": bool(fields.get("hasNoDataset")),
+        "isAnonymouslyRunnable": bool(fields.get("isAnonymouslyRunnable")),
+        "actorPermissionLevel": fields.get("actorPermissionLevel"),
+        "createdAt": iso(actor.created_at),
+        "modifiedAt": iso(actor.modified_at),
+        "restartOnError": bool(actor.default_run_options.get("restartOnError")),
+        "deploymentKey": "",
+        "versions": [version_shape(version, with_sources=view.is_own) for version in view.versions],
+        "defaultRunOptions": actor.default_run_options,
+        "exampleRunInput": fields.get("exampleRunInput"),
+        "taggedBuilds": {tag: _tagged(build) for tag, build in view.tagged_builds.items()},
+        "actorStandby": standby,
+        "standbyUrl": None,
+        "pricingInfos": [],
+        "categories": fields.get("categories") or [],
+        "notice": fields.get("notice"),
+        "stats": stats_shape(view),
+    }
+    return shape
+
+
+def stats_shape(view: ActorView) -> dict[str, Any]:
+    """``stats`` of an Actor."""
+    return counts_shape(
+        view.stats.total_builds, view.stats.total_runs, view.stats.total_users, view.stats.last_run_started_at
+    )
+
+
+def counts_shape(
+    total_builds: int, total_runs: int, total_users: int, last_run_started_at: int | None
+) -> dict[str, Any]:
+    """``stats`` out of counts; ``lastRunStartedAt`` is absent before the first run."""
+    stats: dict[str, Any] = {"totalBuilds": total_builds, "totalRuns": total_runs, "totalUsers": total_users}
+    if last_run_started_at is not None:
+        stats["lastRunStartedAt"] = iso(last_run_started_at)
+    return stats
+
+
+def actor_short_shape(actor: Actor, username: str, stats: dict[str, Any]) -> dict[str, Any]:
+    """The Actor as an item of a list."""
+    return {
+        "id": actor.id,
+        "createdAt": iso(actor.created_at),
+        "modifiedAt": iso(actor.modified_at),
+        "name": actor.name,
+        "username": username,
+        "title": actor.fields.get("title"),
+        "stats": stats,
+    }
+
+
+def version_shape(version: Version, *, with_sources: bool = True) -> dict[str, Any]:
+    """A version."""
+    shape: dict[str, Any] = {
+        "versionNumber": version.version_number,
+        "sourceType": version.source_type,
+        "applyEnvVarsToBuild": version.apply_env_vars_to_build,
+        "buildTag": version.build_tag,
+    }
+    if not with_sources:
+        return shape
+    shape["envVars"] = [env_var_shape(var, with_hash=True) for var in version.env_vars]
+    if version.source_type == "SOURCE_FILES":
+        shape["sourceFiles"] = [
+            {"name": file.name, "folder": True}
+            if file.folder
+            else {"name": file.name, "format": file.format, "content": file.content}
+            for file in version.source_files
+        ]
+    else:
+        shape[URL_FIELDS[version.source_type]] = version.source_url
+    return shape
+
+
+def env_var_shape(var: EnvVar, *, with_hash: bool = False) -> dict[str, Any]:
+    """A variable; a secret one never with its value."""
+    if not var.is_secret:
+        return {"name": var.name, "value": var.value, "isSecret": False}
+    shape: dict[str, Any] = {"name": var.name, "isSecret": True}
+    if with_hash:
+        shape["valueHash"] = value_hash(var.value)
+    return shape
+
+
+def _tagged(build: Build) -> dict[str, Any]:
+    return {
+        "buildId": build.id,
+        "buildNumber": build.build_number,
+        "buildNumberInt": build_number_int(build.build_number),
+        "finishedAt": iso_or_none(build.finished_at),
+    }
+
+
+def build_shape(build: Build, clock: Clock) -> dict[str, Any]:
+    """A build with every field."""
+    duration_millis = 0
+    if build.running_at is not None:
+        duration_millis = max(0, (build.finished_at or clock.now_ms()) - build.running_at)
+    units = compute_units(build.options["memoryMbytes"], duration_millis)
+    stats: dict[str, Any] = {
+        "durationMillis": duration_millis,
+        "runTimeSecs": duration_millis / 1000,
+        "computeUnits": units,
+    }
+    if build.image_size_bytes is not None:
+        stats["imageSizeBytes"] = build.image_size_bytes
+    version = build.actor_version
+    snapshot = {key: version[key] for key in ("sourceType", "versionNumber", "buildTag")}
+    if version["sourceType"] == "GIT_REPO":
+        snapshot["gitRepoUrl"] = version["sourceUrl"]
+    return {
+        "id": build.id,
+        "actId": build.actor_id,
+        "userId": build.user_id,
+        "startedAt": iso(build.started_at),
+        "finishedAt": iso_or_none(build.finished_at),
+        "status": build.status.value,
+        "statusMessage": build.status_message,
+        "exitCode": build.exit_code,
+        "buildNumber": build.build_number,
+        "buildNumberInt": build_number_int(build.build_number),
+        "meta": _meta(build),
+        "stats": stats,
+        "options": build.options,
+        "usage": {"ACTOR_COMPUTE_UNITS": units},
+        "usageUsd": {"ACTOR_COMPUTE_UNITS": 0.0},
+        "usageTotalUsd": 0.0,
+        "inputSchema": build.input_schema,
+        "readme": build.readme,
+        "changelog": build.changelog,
+        "actVersion": snapshot,
+        "actorDefinition": build.actor_definition,
+    }
+
+
+def build_short_shape(build: Build) -> dict[str, Any]:
+    """The build as an item of a list; ``usageTotalUsd`` must be a number for the Python client."""
+    return {
+        "id": build.id,
+        "actId": build.actor_id,
+        "userId": build.user_id,
+        "status": build.status.value,
+        "startedAt": iso(build.started_at),
+        "finishedAt": iso_or_none(build.finished_at),
+        "usageTotalUsd": 0.0,
+        "buildNumber": build.build_number,
+        "buildNumberInt": build_number_int(build.build_number),
+        "meta": _meta(build),
+    }
+
+
+def _meta(build: Build) -> dict[str, Any]:
+    return {"origin": build.meta.origin, "clientIp": build.meta.client_ip, "userAgent": build.meta.user_agent}

@@ -1,0 +1,119 @@
+"""Builds: start, read, list, wait, abort, delete, log."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from actorium.api.actor_shapes import build_shape, build_short_shape
+from actorium.api.http import Call, Route, data_response
+from actorium.api.logs import Logs
+from actorium.api.runs import request_meta, wait_secs
+from actorium.api.shapes import page
+from actorium.domain.models import Actor, Build
+from actorium.kit import Clock
+from actorium.services.actors import Actors
+from actorium.services.builds import Builds
+
+
+class BuildRoutes:
+    """Handlers of the build routes."""
+
+    def __init__(self, builds: Builds, actors: Actors, clock: Clock, logs: Logs) -> None:
+        self._builds = builds
+        self._actors = actors
+        self._clock = clock
+        self._logs = logs
+
+    def routes(self) -> list[Route]:
+        """All routes of this module."""
+        build, actor = "/v2/actor-builds/{buildId}", "/v2/actors/{actorId}/builds"
+        return [
+            Route("GET", "/v2/actor-builds", "actorBuilds_get", self.list),
+            Route("GET", build, "actorBuild_get", self.get, public=True),
+            Route("DELETE", build, "actorBuild_delete", self.delete),
+            Route("POST", f"{build}/abort", "actorBuild_abort_post", self.abort),
+            Route("GET", f"{build}/log", "actorBuild_log_get", self.log, public=True),
+            Route("GET", actor, "actor_builds_get", self.list_of_actor),
+            Route("POST", actor, "actor_builds_post", self.start),
+            Route("GET", f"{actor}/default", "actor_build_default_get", self.get_default),
+            Route("GET", f"{actor}/{{buildId}}", "actor_build_get", self.get_of_actor, public=True),
+            Route("POST", f"{actor}/{{buildId}}/abort", "actor_build_abort_post", self.abort_of_actor),
+        ]
+
+    async def start(self, call: Call) -> Response:
+        """Start a build of a version."""
+        query = call.query
+        wait = wait_secs(query)
+        actor = await self._actors.resolve_own(call.principal, call.path["actorId"])
+        build = await self._builds.start(
+            call.principal,
+            actor,
+            query.text("version"),
+            request_meta(call),
+            tag=query.text("tag"),
+            use_cache=query.flag("useCache"),
+            beta_packages=query.flag("betaPackages"),
+        )
+        build = await self._builds.wait(build, wait)
+        location = f"{call.public_base_url}/v2/actor-builds/{build.id}"
+        return self._answer(build, 201, {"Location": location})
+
+    async def list(self, call: Call) -> Response:
+        """The caller's builds."""
+        return await self._list(call, None)
+
+    async def list_of_actor(self, call: Call) -> Response:
+        """An Actor's builds."""
+        return await self._list(call, await self._actors.resolve_own(call.principal, call.path["actorId"]))
+
+    async def _list(self, call: Call, actor: Actor | None) -> Response:
+        offset, limit = call.query.page()
+        desc = call.query.flag("desc")
+        found, total = await self._builds.list(call.principal, actor, offset=offset, limit=limit, desc=desc)
+        items = [build_short_shape(build) for build in found]
+        return data_response(page(items, total=total, offset=offset, limit=limit, desc=desc))
+
+    async def get(self, call: Call) -> Response:
+        """One build."""
+        wait = wait_secs(call.query)
+        build = await self._builds.get(call.principal_or_none, call.path["buildId"])
+        return self._answer(await self._builds.wait(build, wait))
+
+    async def get_of_actor(self, call: Call) -> Response:
+        """One build, by way of its Actor."""
+        wait = wait_secs(call.query)
+        return self._answer(await self._builds.wait(await self._of_actor(call), wait))
+
+    async def get_default(self, call: Call) -> Response:
+        """The build that runs use unless they ask for another one."""
+        wait = wait_secs(call.query)
+        actor = await self._actors.resolve(call.principal, call.path["actorId"])
+        build = await self._builds.resolve_build(actor, actor.default_run_options.get("build") or "latest")
+        return self._answer(await self._builds.wait(build, wait))
+
+    async def abort(self, call: Call) -> Response:
+        """Abort a build; a finished one stays as it is."""
+        build = await self._builds.get_own(call.principal, call.path["buildId"])
+        return self._answer(await self._builds.abort(build))
+
+    async def abort_of_actor(self, call: Call) -> Response:
+        """Abort a build, by way of its Actor."""
+        build = await self._of_actor(call)
+        return self._answer(await self._builds.abort(await self._builds.get_own(call.principal, build.id)))
+
+    async def delete(self, call: Call) -> Response:
+        """Delete a finished build."""
+        await self._builds.delete(await self._builds.get_own(call.principal, call.path["buildId"]))
+        return Response(status_code=204)
+
+    async def log(self, call: Call) -> Response:
+        """The build's log."""
+        build = await self._builds.get(call.principal_or_none, call.path["buildId"])
+        return await self._logs.log_response(call, build.id, f"build-{build.id}.log")
+
+    async def _of_actor(self, call: Call) -> Build:
+        actor = await self._actors.resolve(call.principal_or_none, call.path["actorId"])
+        return await self._builds.get_of_actor(actor, call.path["buildId"])
+
+    def _answer(self, build: Build, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+        return data_response(build_shape(build, self._clock), status, headers)

@@ -1,0 +1,421 @@
+"""Builds every object, and starts and stops them in order; the only module that knows all others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+import uvicorn
+import uvloop
+
+from actorium.api import health as health_api
+from actorium.api.account import AccountRoutes
+from actorium.api.actors import ActorRoutes
+from actorium.api.aliases import storage_aliases
+from actorium.api.builds import BuildRoutes
+from actorium.api.datasets import DatasetRoutes
+from actorium.api.http import Api, Call, Route, mount
+from actorium.api.key_value_stores import KeyValueStoreRoutes
+from actorium.api.logs import Logs
+from actorium.api.request_queues import RequestQueueRoutes
+from actorium.api.run_shapes import RunShapes
+from actorium.api.runs import RunRoutes
+from actorium.builders.native import NativeBuilder
+from actorium.domain.errors import ApiError
+from actorium.domain.models import Run
+from actorium.domain.secrets import Vault
+from actorium.domain.storages import DefaultStorageIds
+from actorium.edge.events import PATH as EVENTS_PATH
+from actorium.edge.events import Events
+from actorium.engine.builds import BuildEngine, BuildSettings
+from actorium.engine.parts import EngineSettings, Parts
+from actorium.engine.supervisor import Supervisor
+from actorium.kit import Clock, Signals, SystemClock
+from actorium.observability import configure_logs
+from actorium.runtimes.process import ProcessRuntime
+from actorium.services.access import Access, Principal
+from actorium.services.accounts import Accounts
+from actorium.services.actors import Actors
+from actorium.services.builds import Builds
+from actorium.services.datasets import Datasets
+from actorium.services.health import Health
+from actorium.services.jobs import Jobs
+from actorium.services.key_value_stores import KeyValueStores
+from actorium.services.limits import Limits
+from actorium.services.request_queues import RequestQueues
+from actorium.services.runs import Runs, RunSettings
+from actorium.services.storage_housekeeping import StorageHousekeeping
+from actorium.services.storages import ReadCounts, Storages
+from actorium.services.versions import Versions
+from actorium.settings import Settings
+from actorium.storage.accounts import AccountReader
+from actorium.storage.blobs import Blobs, LocalBlobs, ObjectStoreBlobs
+from actorium.storage.db import Database
+from actorium.storage.logs import LogStore
+from actorium.storage.postgres import PostgresDatabase
+from actorium.storage.sqlite import SqliteDatabase
+
+_log = structlog.get_logger("actorium.server")
+_PING_SECS = 25.0
+_MIN_KEY_CHARACTERS = 32
+
+
+class InUseError(Exception):
+    """Another server works on the same data directory."""
+
+
+class ServerInfo(msgspec.Struct, frozen=True):
+    """What a started server tells. ``first_token`` is set when this start made the first user."""
+
+    base_url: str
+    data_dir: Path
+    username: str
+    first_token: str | None
+
+
+@contextlib.contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory for this process alone. Raises ``InUseError``."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (data_dir / "server.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise InUseError(
+                f"Another Actorium server (process {owner}) is using the data directory {data_dir}. "
+                "Stop it first, or choose another directory with --data-dir."
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def instance_key(settings: Settings) -> bytes:
+    """The key of this installation; made on the first start."""
+    if settings.instance_key:
+        if len(settings.instance_key) < _MIN_KEY_CHARACTERS:
+            raise ValueError(f"instance_key must have at least {_MIN_KEY_CHARACTERS} characters.")
+        return settings.instance_key.encode()
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = settings.data_dir / "instance.key"
+    with contextlib.suppress(FileExistsError), open(path, "x", opener=_private) as file:
+        file.write(secrets.token_hex(32))
+    return path.read_text().strip().encode()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def open_database(settings: Settings) -> Database:
+    """The database of the settings, not started."""
+    if settings.database_url:
+        return PostgresDatabase(settings.database_url)
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return SqliteDatabase(settings.data_dir / "actorium.db", synchronous=settings.sqlite_synchronous)
+
+
+@contextlib.asynccontextmanager
+async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    """Users and tokens straight from the database, beside a server or without one."""
+    db = open_database(settings)
+    await db.start()
+    try:
+        yield Accounts(db, SystemClock())
+    finally:
+        await db.stop()
+
+
+def _open_blobs(settings: Settings) -> Blobs:
+    if not settings.blob_store_url:
+        return LocalBlobs(settings.data_dir / "blobs")
+    options: dict[str, Any] = {
+        "endpoint": settings.s3_endpoint_url or None,
+        "region": settings.s3_region,
+        "access_key_id": settings.s3_access_key_id or None,
+        "secret_access_key": settings.s3_secret_access_key or None,
+    }
+    return ObjectStoreBlobs(settings.blob_store_url, **{key: value for key, value in options.items() if value})
+
+
+class Platform:
+    """The whole program on one event loop, without the listening socket."""
+
+    def __init__(self, settings: Settings, api_base_url: str, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock = clock or SystemClock()
+        self.db = open_database(settings)
+        self.signals = Signals()
+        key = instance_key(settings)
+        vault = Vault(key)
+        public_base_url = settings.public_base_url or api_base_url
+        web_server_host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+
+        self.access = Access(AccountReader(self.db), clock, key)
+        self.accounts = Accounts(self.db, clock)
+        self.blobs = _open_blobs(settings)
+        self.logs = LogStore(settings.data_dir / "logs", settings.max_log_mbytes * 2**20)
+        self.reads = ReadCounts(self.db, clock)
+        self.storages = Storages(self.db, clock, self.reads)
+        self.records = KeyValueStores(self.db, clock, self.blobs, self.reads)
+        self.housekeeping = StorageHousekeeping(self.db, clock, self.blobs)
+        self.actors = Actors(self.db, clock, vault, self._abort_runs_of)
+        self.builds = Builds(self.db, clock, self.signals, self.logs)
+        self.runs = Runs(
+            self.db,
+            clock,
+            self.signals,
+            self.actors,
+            self.builds,
+            self.logs,
+            RunSettings(
+                default_memory_mbytes=settings.default_run_memory_mbytes,
+                default_timeout_secs=settings.default_run_timeout_secs,
+                max_total_memory_mbytes=settings.max_total_memory_mbytes,
+                abort_grace_secs=settings.abort_grace_secs,
+            ),
+        )
+        self.events = Events(self.runs, clock)
+        self.runtime = ProcessRuntime(settings.data_dir / "runs")
+        self.builder = NativeBuilder(settings.data_dir / "builds")
+        events_base_url = "ws" + api_base_url.removeprefix("http")
+        self.supervisor = Supervisor(
+            Parts(
+                db=self.db,
+                clock=clock,
+                signals=self.signals,
+                runtime=self.runtime,
+                logs=self.logs,
+                events=self.events,
+                settings=EngineSettings(
+                    stop_grace_secs=settings.stop_grace_secs,
+                    max_total_memory_mbytes=settings.max_total_memory_mbytes,
+                    max_concurrent_runs=settings.max_concurrent_runs,
+                    api_base_url=api_base_url,
+                    public_base_url=public_base_url,
+                    web_server_host=web_server_host,
+                ),
+                run_token=self.access.run_token,
+                open_secret=vault.open,
+                events_url=lambda run: f"{events_base_url}{EVENTS_PATH}{run.id}?secret={run.events_secret}",
+            )
+        )
+        self.build_engine = BuildEngine(
+            self.db,
+            clock,
+            self.signals,
+            self.builder,
+            self.logs,
+            vault.open,
+            self._read_record,
+            BuildSettings(
+                max_concurrent=settings.max_concurrent_builds,
+                timeout_secs=settings.build_timeout_secs,
+                downloads=settings.data_dir / "downloads",
+            ),
+        )
+        self.api = Api(
+            self._routes(Versions(self.db, clock, vault), web_server_host), self.access, settings.public_base_url
+        )
+        self.application = mount(self.api, self.events, _no_lifespan)
+
+    def _routes(self, versions: Versions, web_server_host: str) -> list[Route]:
+        logs = Logs(self.logs, Jobs(self.db, self.runs, self.builds))
+        runs = RunRoutes(self.runs, self.actors, RunShapes(self.clock, web_server_host), logs)
+        limits = Limits(self.db, self.clock, self.settings.max_total_memory_mbytes, self.settings.max_concurrent_runs)
+        queues = RequestQueues(self.db, self.clock, self.reads)
+        storage_routes = [
+            *DatasetRoutes(self.storages, Datasets(self.db, self.clock, self.reads)).routes(),
+            *KeyValueStoreRoutes(self.storages, self.records).routes(),
+            *RequestQueueRoutes(self.storages, queues).routes(),
+        ]
+
+        async def run_storages(call: Call) -> DefaultStorageIds:
+            return _default_storages(await self.runs.get(call.principal_or_none, call.path["runId"]))
+
+        async def last_run_storages(call: Call) -> DefaultStorageIds:
+            return _default_storages(await runs.last_run(call))
+
+        return [
+            *AccountRoutes(self.accounts, limits).routes(),
+            *ActorRoutes(self.actors, versions).routes(),
+            *BuildRoutes(self.builds, self.actors, self.clock, logs).routes(),
+            *runs.routes(),
+            *logs.routes(),
+            *storage_routes,
+            *storage_aliases("/v2/actor-runs/{runId}", "actorRun", storage_routes, run_storages),
+            *storage_aliases("/v2/actors/{actorId}/runs/last", "actor_runs_last", storage_routes, last_run_storages),
+            *health_api.routes(Health(self.db, self.clock, lambda: self.supervisor.live_count)),
+        ]
+
+    async def _abort_runs_of(self, actor_id: str) -> None:
+        await self.runs.abort_runs_of(actor_id)
+
+    async def _read_record(self, user_id: str, store_id: str, key: str) -> AsyncIterator[bytes] | None:
+        owner = Principal(user_id, "", "builder")
+        try:
+            record = await self.records.get(owner, store_id, key)
+        except ApiError:
+            return None
+        return await self.records.open_value(record)
+
+    async def start(self) -> None:
+        """Start everything, storage first."""
+        await self.db.start()
+        await self.blobs.start()
+        await self.logs.start()
+        await self.reads.start()
+        await self.housekeeping.start()
+        await self.runtime.open()
+        await self.builder.open()
+        await self.supervisor.start()
+        await self.build_engine.start()
+
+    async def drain(self, window_secs: float) -> None:
+        """Take every live run down with this server; the next start goes on with them."""
+        await self.runs.migrate_all(window_secs)
+        await self.supervisor.drain()
+
+    async def stop(self) -> None:
+        """Stop everything, storage last. Live runs go on without a server."""
+        await self.build_engine.stop()
+        await self.supervisor.stop()
+        await self.events.stop()
+        await self.builder.close()
+        await self.runtime.close()
+        await self.housekeeping.stop()
+        await self.reads.stop()
+        await self.logs.stop()
+        await self.db.stop()
+
+
+def _default_storages(run: Run) -> DefaultStorageIds:
+    return DefaultStorageIds(run.default_dataset_id, run.default_key_value_store_id, run.default_request_queue_id)
+
+
+async def _no_lifespan(_scope: Any, _receive: Any, _send: Any) -> None:
+    raise RuntimeError("this application is started by Platform.start")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the signals are ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise InUseError(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Choose another with --port."
+        ) from error
+    listener.listen(2048)
+    return listener
+
+
+def serve(
+    settings: Settings,
+    *,
+    stop_runs: bool,
+    first_token: str | None = None,
+    on_ready: Callable[[ServerInfo], None] | None = None,
+) -> None:
+    """Run the server until SIGTERM or SIGINT.
+
+    SIGTERM leaves live runs running; SIGINT, with ``stop_runs``, migrates them out first (a second
+    one stops at once). Raises ``InUseError`` when directory or port are taken.
+    """
+    configure_logs(settings.log_level, settings.log_format)
+    with locked(settings.data_dir), _listen(settings) as listener:
+        uvloop.run(_serve(settings, listener, stop_runs=stop_runs, first_token=first_token, on_ready=on_ready))
+
+
+async def _serve(
+    settings: Settings,
+    listener: socket.socket,
+    *,
+    stop_runs: bool,
+    first_token: str | None,
+    on_ready: Callable[[ServerInfo], None] | None,
+) -> None:
+    port = listener.getsockname()[1]
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+    base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    platform = Platform(settings, base_url)
+    await platform.start()
+    user, token = await platform.accounts.ensure_first_user(token=first_token)
+    server = _Server(
+        uvicorn.Config(
+            platform.application,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            http="httptools",
+            ws="websockets",
+            ws_ping_interval=_PING_SECS,
+            ws_max_size=2**20,
+            timeout_graceful_shutdown=3,
+            server_header=False,
+        )
+    )
+    interrupted = asyncio.Event()
+    again = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, lambda: _ask_to_stop(server, None, again))
+    loop.add_signal_handler(signal.SIGINT, lambda: _ask_to_stop(server, interrupted if stop_runs else None, again))
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    draining = asyncio.create_task(_drain_when(platform, interrupted, again, server), name="drain")
+    _log.info("server started", url=base_url, data_dir=str(settings.data_dir), database=platform.db.name)
+    if on_ready is not None:
+        on_ready(ServerInfo(settings.public_base_url or base_url, settings.data_dir, user.username, token))
+    try:
+        await serving
+    finally:
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
+        await platform.stop()
+        _log.info("server stopped")
+
+
+def _ask_to_stop(server: _Server, interrupted: asyncio.Event | None, again: asyncio.Event) -> None:
+    if interrupted is not None and not interrupted.is_set():
+        interrupted.set()
+        return
+    again.set()
+    server.should_exit = True
+
+
+async def _drain_when(platform: Platform, interrupted: asyncio.Event, again: asyncio.Event, server: _Server) -> None:
+    """After the first SIGINT: move the runs out while the API still answers them, then stop."""
+    await interrupted.wait()
+    count = platform.supervisor.live_count
+    if count:
+        _log.info("stopping live runs, interrupt again to leave them running", runs=count)
+    drain = asyncio.create_task(platform.drain(platform.settings.migration_window_secs), name="drain-runs")
+    waiting = asyncio.create_task(again.wait(), name="second-interrupt")
+    await asyncio.wait({drain, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (drain, waiting):
+        task.cancel()
+    await asyncio.gather(drain, waiting, return_exceptions=True)
+    server.should_exit = True

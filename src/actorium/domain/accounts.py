@@ -1,0 +1,36 @@
+"""Tokens, and what authentication knows of their owners."""
+
+from __future__ import annotations
+
+import msgspec
+
+from actorium.domain.models import JobStatus
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A user's API token without its secret."""
+
+    id: str
+    user_id: str
+    name: str
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+
+
+class TokenOwner(msgspec.Struct, frozen=True):
+    """Who a user token belongs to."""
+
+    token_id: str
+    user_id: str
+    username: str
+    expires_at: int | None
+
+
+class RunOwner(msgspec.Struct, frozen=True):
+    """Who the run belongs to that a run token was made for."""
+
+    user_id: str
+    username: str
+    status: JobStatus
+    finished_at: int | None

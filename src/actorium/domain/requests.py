@@ -1,0 +1,191 @@
+"""Requests of a request queue: ids, checks, and the object clients get back. Pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from actorium.domain.errors import ApiError, ErrorType, invalid
+from actorium.domain.times import iso, iso_or_none
+
+MAX_REQUEST_BYTES = 9_437_184
+_STATE_FIELDS = ("id", "handledAt", "lockExpiresAt", "lockByClient")
+_RawObject = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_RawList = msgspec.json.Decoder(list[msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
+_HANDLED_AT_FRACTION = re.compile(r"\.(\d{6})\d+")
+
+
+class Client(msgspec.Struct, frozen=True):
+    """Who calls: the client key (``None`` = a client of its own) and the run whose token was used."""
+
+    key: str | None
+    run_id: str | None = None
+
+
+class NewRequest(msgspec.Struct, frozen=True):
+    """A request as a client sent it. ``text`` is its JSON without the fields that are state."""
+
+    id: str
+    unique_key: str
+    url: str
+    method: str
+    retry_count: int
+    handled_at: int | None
+    text: str
+
+
+class StoredRequest(msgspec.Struct, frozen=True):
+    """A request with its state."""
+
+    id: str
+    text: str
+    handled_at: int | None
+    lock_expires_at: int | None
+    lock_client_key: str | None
+
+
+class HeadItem(msgspec.Struct, frozen=True):
+    """What the head of a queue tells of a request; ``lock_expires_at`` where it was locked by the call."""
+
+    id: str
+    unique_key: str
+    url: str
+    method: str
+    retry_count: int
+    lock_expires_at: int | None = None
+
+
+def request_id(unique_key: str) -> str:
+    """The id that every client computes for itself. docs: request queues, request id."""
+    digest = base64.b64encode(hashlib.sha256(unique_key.encode("utf-8", "surrogatepass")).digest()).decode()
+    return re.sub(r"[+/=]", "", digest)[:15]
+
+
+def parse_request(raw: bytes, where: str = "") -> NewRequest:
+    """A request out of its JSON; 400 naming the field when it is none. ``where`` prefixes field names."""
+    try:
+        fields = _RawObject.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(f"{where.rstrip('.') or 'The request body'} is not a JSON object: {error}") from error
+    except RecursionError as error:
+        raise invalid(f"{where.rstrip('.') or 'The request body'} is nested too deeply.") from error
+    unique_key = _string(fields, "uniqueKey", where)
+    url = _string(fields, "url", where)
+    method = _value(fields, "method", where) or "GET"
+    if not isinstance(method, str):
+        raise invalid(f"Field {where}method must be a string.")
+    retry_count = _value(fields, "retryCount", where) or 0
+    if not isinstance(retry_count, int) or isinstance(retry_count, bool) or not 0 <= retry_count < 2**31:
+        raise invalid(f"Field {where}retryCount must be a whole number of at least 0.")
+    for name in ("userData", "headers"):
+        value = _value(fields, name, where)
+        if value is not None and not isinstance(value, dict):
+            raise invalid(f"Field {where}{name} must be an object.")
+    found_id = request_id(unique_key)
+    given_id = _value(fields, "id", where)
+    if given_id is not None and given_id != found_id:
+        raise ApiError(ErrorType.REQUEST_ID_INVALID, "Request ID does not correspond to uniqueKey")
+    handled_at = _handled_at(_value(fields, "handledAt", where), where)
+    kept = {name: value for name, value in fields.items() if name not in _STATE_FIELDS}
+    kept.setdefault("method", msgspec.Raw(_encode(method)))
+    return NewRequest(found_id, unique_key, url, method, retry_count, handled_at, _encode(kept).decode())
+
+
+def parse_batch(raw: bytes, most: int) -> list[bytes]:
+    """The JSON texts in an array of 1 to ``most`` items."""
+    try:
+        items = _RawList.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(f"The request body is not a JSON array: {error}") from error
+    except RecursionError as error:
+        raise invalid("The request body is nested too deeply.") from error
+    if not 1 <= len(items) <= most:
+        raise invalid(f"The request body must have 1 to {most} requests, got {len(items)}.")
+    return [bytes(item) for item in items]
+
+
+def request_object(stored: StoredRequest, now: int) -> msgspec.Raw:
+    """The JSON a client gets: what was sent, with id and state. ``handledAt`` is there even when null."""
+    fields: dict[str, Any] = {"id": stored.id, **_RawObject.decode(stored.text)}
+    fields["handledAt"] = iso_or_none(stored.handled_at)
+    for name, default in (
+        ("retryCount", 0),
+        ("noRetry", False),
+        ("errorMessages", []),
+        ("userData", {}),
+        ("headers", {}),
+        ("payload", None),
+        ("loadedUrl", None),
+    ):
+        fields.setdefault(name, default)
+    if stored.handled_at is None and stored.lock_expires_at is not None and stored.lock_expires_at > now:
+        fields["lockExpiresAt"] = iso(stored.lock_expires_at)
+        fields["lockByClient"] = stored.lock_client_key
+    return msgspec.Raw(_encode(fields))
+
+
+def head_object(item: HeadItem) -> dict[str, Any]:
+    """An item of the head: no ``userData``, clients get each request."""
+    shape: dict[str, Any] = {
+        "id": item.id,
+        "uniqueKey": item.unique_key,
+        "url": item.url,
+        "method": item.method,
+        "retryCount": item.retry_count,
+    }
+    if item.lock_expires_at is not None:
+        shape["lockExpiresAt"] = iso(item.lock_expires_at)
+    return shape
+
+
+def encode_cursor(request_id_: str) -> str:
+    """A list's cursor: base64url without padding of ``{"requestId": ...}``."""
+    return base64.urlsafe_b64encode(_encode({"requestId": request_id_})).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> str:
+    """The request id in a cursor; 400 when it is none."""
+    try:
+        value = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        found = value["requestId"]
+    except (ValueError, TypeError, KeyError, msgspec.DecodeError) as error:
+        raise invalid(f"Query parameter cursor has an invalid value {cursor[:100]!r}.") from error
+    if not isinstance(found, str):
+        raise invalid(f"Query parameter cursor has an invalid value {cursor[:100]!r}.")
+    return found
+
+
+def _value(fields: dict[str, msgspec.Raw], name: str, where: str) -> Any:
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise invalid(f"Field {where}{name} is not valid JSON: {error}") from error
+
+
+def _string(fields: dict[str, msgspec.Raw], name: str, where: str) -> str:
+    value = _value(fields, name, where)
+    if not isinstance(value, str) or not value:
+        raise invalid(f"Field {where}{name} is required and must be a non-empty string.")
+    return value
+
+
+def _handled_at(value: Any, where: str) -> int | None:
+    # Clients send ISO times, Python ones also "2025-01-01 12:00:00.123456+00:00".
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(_HANDLED_AT_FRACTION.sub(r".\1", value))
+    except (TypeError, ValueError) as error:
+        raise invalid(f"Field {where}handledAt has an invalid value {str(value)[:60]!r}: it must be a time.") from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1000)

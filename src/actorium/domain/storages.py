@@ -1,0 +1,185 @@
+"""The three storage kinds: their metadata, names, references, and who may read them."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+
+from actorium.domain.errors import ApiError, ErrorType, invalid
+from actorium.domain.models import GeneralAccess
+
+_ID = re.compile(r"[a-zA-Z0-9]{17}")
+_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
+
+
+class StorageKind(StrEnum):
+    """A storage type; the value is the API's noun in error messages."""
+
+    DATASET = "dataset"
+    KEY_VALUE_STORE = "key-value store"
+    REQUEST_QUEUE = "request queue"
+
+    @property
+    def heading(self) -> str:
+        """The noun at the start of a sentence."""
+        return self.value[0].upper() + self.value[1:]
+
+
+class Access(StrEnum):
+    """What a caller wants to do with a storage."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Storage(msgspec.Struct, frozen=True):
+    """Metadata of one storage. ``counters`` holds the kind's own numbers by column name (``item_count``, ...).
+
+    ``url_signing_secret_key``, ``schema`` and ``fields`` are ``None`` for kinds without them.
+    """
+
+    kind: StorageKind
+    id: str
+    user_id: str
+    username: str
+    name: str | None
+    title: str | None
+    actor_id: str | None
+    run_id: str | None
+    created_at: int
+    modified_at: int
+    accessed_at: int
+    general_access: str
+    counters: dict[str, int]
+    url_signing_secret_key: str | None = None
+    schema: dict[str, Any] | None = None
+    fields: list[str] | None = None
+
+
+class Guarded(msgspec.Struct, frozen=True):
+    """What access to a storage depends on, for calls that need no more of its metadata."""
+
+    id: str
+    user_id: str
+    general_access: str
+    url_signing_secret_key: str | None
+
+
+_S = TypeVar("_S", Storage, Guarded)
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """How a caller points at a storage: by ``id``, or by ``name_key`` of an owner (``owner_id`` or ``owner_name``)."""
+
+    text: str
+    id: str | None = None
+    name_key: str | None = None
+    owner_id: str | None = None
+    owner_name: str | None = None
+
+    @property
+    def by_name(self) -> bool:
+        """Whether the storage is named, not identified."""
+        return self.id is None
+
+
+class DefaultStorageIds(msgspec.Struct, frozen=True):
+    """The storages every run starts with."""
+
+    dataset: str
+    key_value_store: str
+    request_queue: str
+
+    def of(self, kind: StorageKind) -> str:
+        """The id of the default storage of ``kind``."""
+        match kind:
+            case StorageKind.DATASET:
+                return self.dataset
+            case StorageKind.KEY_VALUE_STORE:
+                return self.key_value_store
+            case StorageKind.REQUEST_QUEUE:
+                return self.request_queue
+
+
+def name_key(name: str) -> str:
+    """What makes a name unique: names differ by more than case."""
+    return name.lower()
+
+
+def check_name(name: object) -> str:
+    """``name`` if it may name a storage, else 400 ``invalid-value``."""
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    raise ApiError(
+        ErrorType.INVALID_VALUE,
+        "Invalid value provided in name: name can only contain letters 'a' through 'z', the digits '0' through '9', "
+        "and the hyphen ('-') but only in the middle of the string (e.g. 'my-value-1'), at most 63 characters",
+    )
+
+
+def parse_reference(text: str, user_id: str | None, username: str | None) -> Reference:
+    """Read ``id``, ``~name``, ``username~name`` or ``userId~name``; ``/`` separates too and is looked for first.
+
+    ``user_id`` and ``username`` are the caller's (``None`` when anonymous): names of the caller's own
+    come back with ``owner_id``. Raises 400 ``invalid-request`` for an empty name, 401 for ``~name`` without a token.
+    """
+    separator = "/" if "/" in text else "~"
+    owner, found, name = text.partition(separator)
+    if not found:
+        return Reference(text, id=text)
+    if not name:
+        raise invalid("Resource name parameter cannot be empty")
+    key = name_key(name)
+    if not owner:
+        if user_id is None:
+            raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")
+        return Reference(text, name_key=key, owner_id=user_id)
+    if user_id is not None and (owner == user_id or (username is not None and owner.lower() == username.lower())):
+        return Reference(text, name_key=key, owner_id=user_id)
+    if _ID.fullmatch(owner):
+        return Reference(text, name_key=key, owner_id=owner)
+    return Reference(text, name_key=key, owner_name=owner.lower())
+
+
+def missing(kind: StorageKind, reference: Reference) -> ApiError:
+    """404 ``record-not-found``; hints at ``~name`` when a bare name stands where an id should."""
+    hint = ""
+    if reference.id is not None and not _ID.fullmatch(reference.id):
+        hint = f" (a storage is addressed by its id, or by name as ~{reference.id[:63]})"
+    return ApiError(ErrorType.RECORD_NOT_FOUND, f"{kind.heading} was not found{hint}")
+
+
+def check_access(
+    storage: _S | None,
+    *,
+    kind: StorageKind,
+    reference: Reference,
+    access: Access,
+    user_id: str | None,
+    signed: bool,
+) -> _S:
+    """``storage`` if the caller ``user_id`` (``None``: anonymous) may have ``access``; raises 403 or 404.
+
+    Another user's storage does not exist for a caller who may not read it; an anonymous reader is told
+    that a token is missing (docs: general-resource-access). ``signed`` is a valid signature for this read.
+    """
+    if storage is None:
+        raise missing(kind, reference)
+    if user_id is not None and storage.user_id == user_id:
+        return storage
+    if access is Access.READ:
+        general = storage.general_access
+        if signed or general == GeneralAccess.ANYONE_WITH_NAME_CAN_READ:
+            return storage
+        if general == GeneralAccess.ANYONE_WITH_ID_CAN_READ and not reference.by_name:
+            return storage
+        if user_id is None:
+            raise ApiError(
+                ErrorType.INSUFFICIENT_PERMISSIONS,
+                f"Insufficient permissions for the {kind}. Make sure you're passing a correct API token "
+                "and that it has the required permissions.",
+            )
+    raise missing(kind, reference)

@@ -1,0 +1,137 @@
+"""Users and tokens as their administrator handles them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from actorium.domain.accounts import Token
+from actorium.domain.errors import ApiError, ErrorType, invalid, not_found
+from actorium.domain.models import User
+from actorium.kit import Clock, new_id
+from actorium.services.access import API_TOKEN_PREFIX, RUN_TOKEN_PREFIX, hash_token, new_api_token
+from actorium.storage import accounts, jobs
+from actorium.storage.db import Database, Tx, UniqueViolationError
+
+_USERNAME = re.compile(r"[a-z0-9_.-]{3,30}", re.IGNORECASE)
+_LIKE_AN_ID = re.compile(r"[a-zA-Z0-9]{17}")
+_TOKEN = re.compile(r"[\x21-\x7e]{16,256}")
+FIRST_USERNAME = "admin"
+
+
+class Accounts:
+    """Adds and removes users, creates and revokes their tokens."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def add_user(self, username: str, email: str | None = None) -> User:
+        """A new user. Raises 400 for a username that is not allowed, 409 for one that is taken."""
+        if not _USERNAME.fullmatch(username) or _LIKE_AN_ID.fullmatch(username):
+            raise invalid(
+                f"Username {username[:50]!r} is not allowed: it must have 3 to 30 of the characters a-z, 0-9, '_', '.' "
+                "and '-', and not look like an id (17 letters and digits)."
+            )
+        user = User(new_id(), username, email or f"{username}@example.com", self._clock.now_ms())
+
+        async def op(tx: Tx) -> None:
+            await accounts.insert_user(tx, user)
+
+        try:
+            await self._db.write("add user", op)
+        except UniqueViolationError as error:
+            raise ApiError(ErrorType.NAME_NOT_UNIQUE, f"Username {username!r} is already used.") from error
+        return user
+
+    async def list_users(self) -> Sequence[User]:
+        """Every user, oldest first."""
+        return await self._db.read("list users", accounts.list_users)
+
+    async def get_user(self, id_or_username: str) -> User:
+        """A user by id or username. Raises 404."""
+
+        async def op(tx: Tx) -> User | None:
+            return await accounts.find_user(tx, id_or_username)
+
+        user = await self._db.read("find user", op)
+        if user is None:
+            raise not_found("User")
+        return user
+
+    async def remove_user(self, id_or_username: str) -> None:
+        """Remove a user with everything that is theirs; refused while a run of theirs is not over."""
+        user = await self.get_user(id_or_username)
+
+        async def op(tx: Tx) -> bool:
+            if any(run.user_id == user.id for run in await jobs.list_live_runs(tx)):
+                return False
+            await accounts.delete_user(tx, user.id)
+            return True
+
+        if not await self._db.write("remove user", op):
+            raise invalid(f"User {user.username!r} has runs that are not over: abort them first.")
+
+    async def create_token(
+        self, id_or_username: str, name: str, *, token: str | None = None, expires_at: int | None = None
+    ) -> tuple[Token, str]:
+        """A new token and its secret text, which is not stored. ``token`` sets a given text of 16 to 256 characters."""
+        if token is not None and (not _TOKEN.fullmatch(token) or token.startswith(RUN_TOKEN_PREFIX)):
+            raise invalid(
+                "A token must have 16 to 256 printable characters without blanks, and must not begin with "
+                f"{RUN_TOKEN_PREFIX!r}."
+            )
+        user = await self.get_user(id_or_username)
+        secret = token or new_api_token()
+        created = Token(new_id(), user.id, name, self._clock.now_ms(), expires_at)
+
+        async def op(tx: Tx) -> None:
+            await accounts.insert_token(tx, created, hash_token(secret))
+
+        try:
+            await self._db.write("create token", op)
+        except UniqueViolationError as error:
+            raise ApiError(ErrorType.NAME_NOT_UNIQUE, "This token exists already.") from error
+        return created, secret
+
+    async def list_tokens(self, id_or_username: str) -> Sequence[Token]:
+        """A user's tokens without their secret texts."""
+        user = await self.get_user(id_or_username)
+
+        async def op(tx: Tx) -> Sequence[Token]:
+            return await accounts.list_tokens(tx, user.id)
+
+        return await self._db.read("list tokens", op)
+
+    async def revoke_token(self, token_id_or_text: str) -> None:
+        """End a token, named by its id or its text. Raises 404."""
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> bool:
+            token_id = token_id_or_text
+            if token_id.startswith(API_TOKEN_PREFIX) or not _LIKE_AN_ID.fullmatch(token_id):
+                token_id = await accounts.find_token_id(tx, hash_token(token_id_or_text)) or ""
+            return await accounts.revoke_token(tx, token_id, now)
+
+        if not await self._db.write("revoke token", op):
+            raise not_found("Token")
+
+    async def ensure_first_user(self, *, token: str | None = None) -> tuple[User, str | None]:
+        """The oldest user; made with a token on the very first start. ``token`` is that token's text.
+
+        Where users exist, ``token`` is added to the oldest one unless it is a token already.
+        """
+        users = await self.list_users()
+        if users:
+            if token is not None and not await self._token_exists(token):
+                await self.create_token(users[0].id, "given at start", token=token)
+            return users[0], None
+        user = await self.add_user(FIRST_USERNAME)
+        _, secret = await self.create_token(user.id, "first start", token=token)
+        return user, secret
+
+    async def _token_exists(self, token: str) -> bool:
+        async def op(tx: Tx) -> str | None:
+            return await accounts.find_token_id(tx, hash_token(token))
+
+        return await self._db.read("find token", op) is not None

@@ -1,0 +1,270 @@
+"""Actors: resolve, create, read, update, list, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from actorium.domain.actors import (
+    DEFAULT_RUN_OPTIONS,
+    DEFAULT_STANDBY,
+    MAX_ACTORS,
+    check_actor_name,
+    check_descriptive,
+    check_tag,
+    check_version_number,
+    merge_run_options,
+    merge_standby,
+    refused,
+)
+from actorium.domain.errors import ApiError, ErrorType, invalid, not_found
+from actorium.domain.models import Actor, Build, JobStatus, Version
+from actorium.domain.secrets import Vault
+from actorium.kit import Clock, new_id
+from actorium.services.access import Principal
+from actorium.services.version_bodies import version_from_body
+from actorium.storage import accounts, builds, catalog
+from actorium.storage.catalog import ActorStats
+from actorium.storage.db import Database, Tx, UniqueViolationError
+
+
+class ActorView(msgspec.Struct, frozen=True):
+    """An Actor with everything its API object shows. ``is_own`` decides whether sources are among it."""
+
+    actor: Actor
+    username: str
+    versions: Sequence[Version]
+    tagged_builds: dict[str, Build]
+    stats: ActorStats
+    is_own: bool
+
+
+def is_public(actor: Actor) -> bool:
+    """Whether everybody may see and run the Actor."""
+    return bool(actor.fields.get("isPublic"))
+
+
+class Actors:
+    """The Actor service. ``abort_runs_of`` ends what still runs of an Actor that is deleted."""
+
+    def __init__(
+        self, db: Database, clock: Clock, vault: Vault, abort_runs_of: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._vault = vault
+        self._abort_runs_of = abort_runs_of
+
+    async def resolve(self, principal: Principal | None, reference: str) -> Actor:
+        """The Actor that an id, ``user~name``, ``userId~name``, ``~name`` or bare own name means. Raises 404."""
+        separator = "/" if "/" in reference else "~"
+        owner, found, name = reference.partition(separator)
+        if found and not name:
+            raise invalid("Resource name parameter cannot be empty")
+
+        async def op(tx: Tx) -> Actor | None:
+            if found:
+                if owner:
+                    return await catalog.find_actor(tx, owner, name)
+                return await catalog.find_actor(tx, principal.user_id, name) if principal else None
+            by_id = await catalog.get_actor(tx, reference)
+            if by_id is None and principal is not None:
+                return await catalog.find_actor(tx, principal.user_id, reference)
+            return by_id
+
+        actor = await self._db.read("resolve Actor", op)
+        if actor is None or not (is_public(actor) or (principal is not None and principal.owns(actor.user_id))):
+            raise not_found("Actor")
+        return actor
+
+    async def resolve_own(self, principal: Principal, reference: str) -> Actor:
+        """Like ``resolve``, for a change: only an Actor of the caller's own."""
+        actor = await self.resolve(principal, reference)
+        if not principal.owns(actor.user_id):
+            raise ApiError(ErrorType.INSUFFICIENT_PERMISSIONS, "You do not have permission to change this Actor.")
+        return actor
+
+    async def get(self, actor_id: str) -> Actor:
+        """An Actor by id, whoever asks. Raises 404."""
+
+        async def op(tx: Tx) -> Actor | None:
+            return await catalog.get_actor(tx, actor_id)
+
+        actor = await self._db.read("get Actor", op)
+        if actor is None:
+            raise not_found("Actor")
+        return actor
+
+    async def view(self, principal: Principal | None, actor: Actor) -> ActorView:
+        """Everything the Actor's API object shows."""
+
+        async def op(tx: Tx) -> ActorView:
+            return await _view(tx, actor.id, principal)
+
+        return await self._db.read("view Actor", op)
+
+    async def list(
+        self, principal: Principal, *, my: bool, sort_by: str, offset: int, limit: int, desc: bool
+    ) -> tuple[Sequence[tuple[Actor, str, ActorStats]], int]:
+        """A page of the Actors the caller made or ran."""
+
+        async def op(tx: Tx) -> tuple[Sequence[tuple[Actor, str, ActorStats]], int]:
+            return await catalog.list_actors(
+                tx, principal.user_id, my=my, sort_by=sort_by, offset=offset, limit=limit, desc=desc
+            )
+
+        return await self._db.read("list Actors", op)
+
+    async def create(self, principal: Principal, body: dict[str, Any]) -> ActorView:
+        """A new Actor, with versions where the body has them. openapi: actors_post."""
+        name = check_actor_name(body.get("name"))
+        actor_id, now = new_id(), self._clock.now_ms()
+        fields = check_descriptive(body)
+        fields.setdefault("actorPermissionLevel", "FULL_PERMISSIONS")
+        if body.get("actorStandby"):
+            fields["actorStandby"] = merge_standby(DEFAULT_STANDBY, body["actorStandby"])
+        actor = Actor(
+            id=actor_id,
+            user_id=principal.user_id,
+            name=name,
+            created_at=now,
+            modified_at=now,
+            default_run_options=merge_run_options(DEFAULT_RUN_OPTIONS, body.get("defaultRunOptions")),
+            fields=fields,
+        )
+        versions = self._versions(actor_id, body.get("versions"), {})
+
+        async def op(tx: Tx) -> ActorView:
+            if await catalog.count_actors(tx, principal.user_id) >= MAX_ACTORS:
+                raise ApiError(ErrorType.TOO_MANY_ACTORS, f"You cannot have more than {MAX_ACTORS} Actors.")
+            if await catalog.find_actor(tx, principal.user_id, name) is not None:
+                raise _name_taken(name)
+            await catalog.insert_actor(tx, actor)
+            for version in versions:
+                await catalog.put_version(tx, version)
+            return await _view(tx, actor_id, principal)
+
+        try:
+            return await self._db.write("create Actor", op)
+        except UniqueViolationError as error:
+            raise _name_taken(name) from error
+
+    def _versions(self, actor_id: str, value: object, current: dict[str, Version]) -> Sequence[Version]:
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise refused("Field versions must be a list of objects.")
+        versions = {}
+        for item in value:
+            number = check_version_number(item.get("versionNumber"))
+            if number in versions:
+                raise refused(f"Field versions has version {number} twice.")
+            versions[number] = version_from_body(self._vault, actor_id, number, item, current.get(number))
+        return list(versions.values())
+
+    async def update(self, principal: Principal, actor: Actor, body: dict[str, Any]) -> ActorView:
+        """Change what the body names, nothing else. openapi: actor_put."""
+        fields = check_descriptive(body)
+        name = check_actor_name(body["name"]) if body.get("name") is not None else None
+        tags = _tag_changes(body.get("taggedBuilds"))
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> ActorView:
+            current = await catalog.get_actor(tx, actor.id, for_update=True)
+            if current is None:
+                raise not_found("Actor")
+            changed_fields = {**current.fields, **fields}
+            if body.get("actorStandby"):
+                standby = current.fields.get("actorStandby") or DEFAULT_STANDBY
+                changed_fields["actorStandby"] = merge_standby(standby, body["actorStandby"])
+            changed = msgspec.structs.replace(
+                current,
+                name=name or current.name,
+                modified_at=now,
+                default_run_options=merge_run_options(current.default_run_options, body.get("defaultRunOptions")),
+                fields=changed_fields,
+            )
+            await catalog.update_actor(tx, changed)
+            if body.get("versions") is not None:
+                await self._replace_versions(tx, actor.id, body["versions"])
+            for tag, build_id in tags.items():
+                await _change_tag(tx, actor.id, tag, build_id)
+            return await _view(tx, actor.id, principal)
+
+        try:
+            return await self._db.write("update Actor", op)
+        except UniqueViolationError as error:
+            raise _name_taken(name or "") from error
+
+    async def _replace_versions(self, tx: Tx, actor_id: str, value: object) -> None:
+        current = {version.version_number: version for version in await catalog.list_versions(tx, actor_id)}
+        versions = self._versions(actor_id, value, current)
+        for number in current.keys() - {version.version_number for version in versions}:
+            await catalog.delete_version(tx, actor_id, number)
+        for version in versions:
+            await catalog.put_version(tx, version)
+
+    async def delete(self, actor: Actor) -> None:
+        """Delete an Actor with versions and builds; runs that are not over are aborted, all runs stay."""
+        await self._abort_runs_of(actor.id)
+
+        async def op(tx: Tx) -> None:
+            for build in await builds.list_all_of_actor(tx, actor.id):
+                if await builds.delete_build(tx, build.id) is None:
+                    raise ApiError(
+                        ErrorType.DELETING_UNFINISHED_BUILD,
+                        f"Build {build.build_number} of this Actor has not finished yet: abort it first.",
+                    )
+            await catalog.delete_actor(tx, actor.id)
+
+        await self._db.write("delete Actor", op)
+
+
+async def _view(tx: Tx, actor_id: str, principal: Principal | None) -> ActorView:
+    actor = await catalog.get_actor(tx, actor_id)
+    if actor is None:
+        raise not_found("Actor")
+    user = await accounts.get_user(tx, actor.user_id)
+    return ActorView(
+        actor=actor,
+        username=user.username if user else "",
+        versions=await catalog.list_versions(tx, actor_id),
+        tagged_builds=await builds.list_tagged_builds(tx, actor_id),
+        stats=await catalog.actor_stats(tx, actor_id),
+        is_own=principal is not None and principal.owns(actor.user_id),
+    )
+
+
+def _tag_changes(value: object) -> dict[str, str | None]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise refused("Field taggedBuilds must be an object.")
+    changes: dict[str, str | None] = {}
+    for tag, target in value.items():
+        check_tag("taggedBuilds", tag)
+        if target is None:
+            changes[tag] = None
+        elif isinstance(target, dict) and isinstance(target.get("buildId"), str):
+            changes[tag] = target["buildId"]
+        else:
+            raise refused(f"Field taggedBuilds.{tag} must be null or an object with a buildId.")
+    return changes
+
+
+async def _change_tag(tx: Tx, actor_id: str, tag: str, build_id: str | None) -> None:
+    if build_id is not None:
+        build = await builds.get_build(tx, build_id)
+        if build is None or build.actor_id != actor_id:
+            raise not_found("Build")
+        if build.status is not JobStatus.SUCCEEDED:
+            raise ApiError(
+                ErrorType.INVALID_BUILD, f"Build {build.build_number} has not succeeded: it cannot be tagged."
+            )
+    await builds.set_tag(tx, actor_id, tag, build_id)
+
+
+def _name_taken(name: str) -> ApiError:
+    return ApiError(ErrorType.ACTOR_NAME_NOT_UNIQUE, f"Actor name {name!r} is already used by another of your Actors.")

@@ -1,0 +1,145 @@
+"""Dataset items: push and read, with the caller's rights checked in the same database operation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from actorium.domain.dataset_items import parse_items
+from actorium.domain.signing import is_content_signature
+from actorium.domain.storages import Access, Guarded, Reference, StorageKind, check_access, missing
+from actorium.kit import Clock
+from actorium.services.access import Principal
+from actorium.services.storages import ReadCounts, Storages
+from actorium.storage import datasets, storages
+from actorium.storage.datasets import Block
+from actorium.storage.db import Database, Tx
+
+_THREAD_BYTES = 256 * 1024
+"""Larger pushes are parsed in a thread, so that others are answered meanwhile."""
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Which stored items to read. ``limit`` ``None`` is all; with ``desc`` the last item has offset 0."""
+
+    offset: int = 0
+    limit: int | None = None
+    desc: bool = False
+
+    def bounds(self, total: int) -> tuple[int, int]:
+        """First index and the one after the last, of ``total`` stored items."""
+        low = min(self.offset, total)
+        high = total if self.limit is None else min(low + self.limit, total)
+        return (total - high, total - low) if self.desc else (low, high)
+
+
+class DatasetGoneError(Exception):
+    """The dataset was deleted while its items were being read."""
+
+
+class Items:
+    """A window of items. The end is fixed when it is opened, so pushes meanwhile do not show."""
+
+    def __init__(
+        self, db: Database, reads: ReadCounts, dataset_id: str, total: int, window: Window, blocks: list[Block]
+    ) -> None:
+        self._db = db
+        self._reads = reads
+        self._blocks = blocks
+        self.dataset_id = dataset_id
+        self.total = total
+        self.window = window
+        self._start, self._end = window.bounds(total)
+
+    @property
+    def count(self) -> int:
+        """How many stored items the window holds."""
+        return self._end - self._start
+
+    async def pages(self) -> AsyncIterator[tuple[list[bytes], bool]]:
+        """JSON texts of the items in reading order, about a megabyte at a time, and whether that was the last page.
+
+        Raises ``DatasetGoneError`` when the rest cannot be read any more.
+        """
+        blocks = self._blocks
+        while self._start < self._end:
+            texts: list[bytes] = []
+            for block in blocks:
+                texts += self._take(block)
+            if not texts:
+                raise DatasetGoneError(self.dataset_id)
+            self._reads.add(StorageKind.DATASET, self.dataset_id, read_count=len(texts))
+            is_last = self._start >= self._end
+            yield texts, is_last
+            if not is_last:
+                blocks = await self._db.read("read dataset items", self._next)
+
+    async def _next(self, tx: Tx) -> list[Block]:
+        return await datasets.read_blocks(tx, self.dataset_id, self._start, self._end, desc=self.window.desc)
+
+    def _take(self, block: Block) -> list[bytes]:
+        texts = block.texts(self._start, self._end)
+        if self.window.desc:
+            if block.end_index < self._end:
+                raise DatasetGoneError(self.dataset_id)
+            self._end -= len(texts)
+            texts.reverse()
+        else:
+            if block.first_index > self._start:
+                raise DatasetGoneError(self.dataset_id)
+            self._start += len(texts)
+        return texts
+
+
+class Datasets:
+    """The dataset service."""
+
+    def __init__(self, db: Database, clock: Clock, reads: ReadCounts) -> None:
+        self._db = db
+        self._clock = clock
+        self._reads = reads
+
+    async def push(self, principal: Principal, text: str, body: bytes) -> None:
+        """Append the object or array of objects in ``body`` to the dataset ``text`` refers to, all or nothing."""
+        reference = Storages.reference(principal, text)
+        new = await asyncio.to_thread(parse_items, body) if len(body) > _THREAD_BYTES else parse_items(body)
+        condition, args = storages.where_owned(reference, principal.user_id)
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> None:
+            if await datasets.append(tx, condition, args, new, now) is None:
+                raise missing(StorageKind.DATASET, reference)
+
+        await self._db.write("push dataset items", op)
+
+    async def open_items(
+        self, principal: Principal | None, text: str, window: Window, *, signature: str | None = None
+    ) -> Items:
+        """Open a window of items for reading; its first page is read at once."""
+        reference = Storages.reference(principal, text)
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> tuple[Guarded, int, list[Block]]:
+            dataset, total = await datasets.find(tx, reference)
+            dataset = self._check(principal, reference, dataset, signature, now)
+            start, end = window.bounds(total)
+            return dataset, total, await datasets.read_blocks(tx, dataset.id, start, end, desc=window.desc)
+
+        dataset, total, blocks = await self._db.read("read dataset items", op)
+        return Items(self._db, self._reads, dataset.id, total, window, blocks)
+
+    @staticmethod
+    def _check(
+        principal: Principal | None, reference: Reference, dataset: Guarded | None, signature: str | None, now: int
+    ) -> Guarded:
+        return check_access(
+            dataset,
+            kind=StorageKind.DATASET,
+            reference=reference,
+            access=Access.READ,
+            user_id=None if principal is None else principal.user_id,
+            signed=dataset is not None
+            and is_content_signature(signature, dataset.url_signing_secret_key, dataset.id, now),
+        )

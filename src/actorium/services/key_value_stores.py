@@ -1,0 +1,233 @@
+"""Records of key-value stores: put, get, delete, list, with the caller's rights checked in the same operation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from actorium.domain.errors import ApiError, ErrorType, not_found
+from actorium.domain.records import Key, NewRecord, Record, check_key
+from actorium.domain.signing import is_content_signature, is_record_signature
+from actorium.domain.storages import Access, Guarded, Reference, StorageKind, check_access, missing
+from actorium.kit import Clock, random_text
+from actorium.services.access import Principal
+from actorium.services.storages import ReadCounts, Storages
+from actorium.storage import key_value_stores as records
+from actorium.storage import storages
+from actorium.storage.blobs import Blobs
+from actorium.storage.db import Database, Tx
+from actorium.storage.key_value_stores import BlobClaimedError
+
+_KIND = StorageKind.KEY_VALUE_STORE
+
+INLINE_BYTES = 64 * 1024
+"""Values up to this size are kept in the database; larger ones are blobs."""
+
+_UPLOAD_MS = 24 * 3600 * 1000
+"""How long an upload may take before its blob counts as abandoned."""
+
+
+class KeyPage(msgspec.Struct, frozen=True):
+    """A page of keys of one store; ``is_truncated`` says whether more follow."""
+
+    store_id: str
+    url_signing_secret_key: str | None
+    keys: list[Key]
+    is_truncated: bool
+
+
+class KeyValueStores:
+    """The key-value store service. ``max_record_bytes`` bounds a value as it is stored."""
+
+    def __init__(
+        self, db: Database, clock: Clock, blobs: Blobs, reads: ReadCounts, *, max_record_bytes: int = 5 * 1024**3
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._blobs = blobs
+        self._reads = reads
+        self._max_record_bytes = max_record_bytes
+
+    async def put(
+        self,
+        principal: Principal,
+        text: str,
+        key: str,
+        content_type: str,
+        content_encoding: str | None,
+        chunks: AsyncIterator[bytes],
+        *,
+        length: int | None = None,
+    ) -> str:
+        """Store a record, replacing one of the same key, and return the store's id.
+
+        The value comes in ``chunks`` already in ``content_encoding``; ``length`` is its announced size.
+        """
+        check_key(key)
+        if length is not None and length > self._max_record_bytes:
+            raise self._too_large(length)
+        reference = Storages.reference(principal, text)
+        head: list[bytes] = []
+        size = 0
+        async for chunk in chunks:
+            head.append(chunk)
+            size += len(chunk)
+            if size > INLINE_BYTES:
+                return await self._put_blob(principal, reference, key, content_type, content_encoding, head, chunks)
+        record = NewRecord(key, content_type, content_encoding, size, b"".join(head))
+        return await self._commit(principal.user_id, reference, record)
+
+    async def _commit(self, user_id: str, reference: Reference, record: NewRecord) -> str:
+        condition, args = storages.where_owned(reference, user_id)
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> str:
+            store_id = await records.put(tx, condition, args, record, now)
+            if store_id is None:
+                raise missing(_KIND, reference)
+            return store_id
+
+        return await self._db.write("put record", op)
+
+    async def _put_blob(
+        self,
+        principal: Principal,
+        reference: Reference,
+        key: str,
+        content_type: str,
+        content_encoding: str | None,
+        head: list[bytes],
+        rest: AsyncIterator[bytes],
+    ) -> str:
+        now = self._clock.now_ms()
+
+        async def announce(tx: Tx) -> str:
+            store = self._check(principal, reference, await records.find_store(tx, reference), Access.WRITE)
+            blob_key = f"records/{store.id}/{random_text(24)}"
+            await records.announce_blob(tx, blob_key, now + _UPLOAD_MS)
+            return blob_key
+
+        blob_key = await self._db.write("announce record", announce)
+        try:
+            size = await self._blobs.put(blob_key, self._bounded(head, rest))
+            record = NewRecord(key, content_type, content_encoding, size, blob_key=blob_key)
+            return await self._commit(principal.user_id, reference, record)
+        except BaseException as error:
+            # Only a row still there may be touched: a record that was committed after all has taken it out.
+            was_claimed = isinstance(error, BlobClaimedError)
+
+            async def give_up(tx: Tx) -> None:
+                await records.give_up_blob(tx, blob_key, now, again=was_claimed)
+
+            await self._db.write("give up record", give_up)
+            raise
+
+    async def _bounded(self, head: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        size = sum(map(len, head))
+        if size > self._max_record_bytes:
+            raise self._too_large(size)
+        while head:
+            yield head.pop(0)
+        async for chunk in rest:
+            size += len(chunk)
+            if size > self._max_record_bytes:
+                raise self._too_large(size)
+            yield chunk
+
+    def _too_large(self, size: int) -> ApiError:
+        return ApiError(
+            ErrorType.RECORD_TOO_LARGE,
+            f"The record is too large (limit: {self._max_record_bytes} bytes, actual length: at least {size} bytes).",
+        )
+
+    async def get(self, principal: Principal | None, text: str, key: str, *, signature: str | None = None) -> Record:
+        """A record of a store the caller may read. Raises 404 when there is none."""
+        check_key(key)
+        reference = Storages.reference(principal, text)
+
+        async def op(tx: Tx) -> tuple[Guarded, Record | None]:
+            store, record = await records.find(tx, reference, key)
+            signed = store is not None and is_record_signature(signature, store.url_signing_secret_key, key)
+            return self._check(principal, reference, store, Access.READ, signed=signed), record
+
+        store, record = await self._db.read("get record", op)
+        self._reads.add(_KIND, store.id, read_count=1)
+        if record is None:
+            raise not_found("Record")
+        return record
+
+    async def find_record(self, store_id: str, key: str) -> Record | None:
+        """The record of a store the program itself reads, without a caller; ``None`` when there is none."""
+
+        async def op(tx: Tx) -> Record | None:
+            return (await records.find(tx, Reference(store_id, id=store_id), key))[1]
+
+        return await self._db.read("find record", op)
+
+    async def open_value(self, record: Record) -> AsyncIterator[bytes]:
+        """The stored bytes of a record in pieces."""
+        if record.value is None:
+            assert record.blob_key is not None  # noqa: S101  one of the two holds the value
+            return await self._blobs.get(record.blob_key)
+        value = record.value
+
+        async def inline() -> AsyncIterator[bytes]:
+            yield value
+
+        return inline()
+
+    async def delete(self, principal: Principal, text: str, key: str) -> None:
+        """Delete a record; one that is not there counts as deleted."""
+        check_key(key)
+        reference = Storages.reference(principal, text)
+        condition, args = storages.where_owned(reference, principal.user_id)
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> None:
+            if await records.delete(tx, condition, args, key, now) is None:
+                raise missing(_KIND, reference)
+
+        await self._db.write("delete record", op)
+
+    async def list_keys(
+        self,
+        principal: Principal | None,
+        text: str,
+        *,
+        prefix: str,
+        after: str,
+        limit: int,
+        signature: str | None = None,
+    ) -> KeyPage:
+        """A page of keys in the order of their bytes, of those that start with ``prefix`` and come after ``after``."""
+        reference = Storages.reference(principal, text)
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> tuple[Guarded, list[Key]]:
+            found = await records.find_store(tx, reference)
+            signed = found is not None and is_content_signature(signature, found.url_signing_secret_key, found.id, now)
+            store = self._check(principal, reference, found, Access.READ, signed=signed)
+            return store, await records.list_keys(tx, store.id, prefix=prefix, after=after, limit=limit + 1)
+
+        store, keys = await self._db.read("list keys", op)
+        self._reads.add(_KIND, store.id, list_count=1)
+        return KeyPage(store.id, store.url_signing_secret_key, keys[:limit], len(keys) > limit)
+
+    @staticmethod
+    def _check(
+        principal: Principal | None,
+        reference: Reference,
+        store: Guarded | None,
+        access: Access,
+        *,
+        signed: bool = False,
+    ) -> Guarded:
+        return check_access(
+            store,
+            kind=_KIND,
+            reference=reference,
+            access=access,
+            user_id=None if principal is None else principal.user_id,
+            signed=signed,
+        )

@@ -1,0 +1,209 @@
+"""What callers do with the requests of a request queue."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from actorium.domain.errors import ApiError, ErrorType, not_found
+from actorium.domain.requests import Client, HeadItem, NewRequest, StoredRequest
+from actorium.domain.storages import Access, Reference, StorageKind, missing
+from actorium.kit import Clock
+from actorium.services.access import Principal
+from actorium.services.storages import ReadCounts, Storages, open_storage
+from actorium.storage import queues, storages
+from actorium.storage.db import Database, Tx
+from actorium.storage.queues import Added, LockRefusedError, Queue
+
+T = TypeVar("T")
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The head of a queue; ``has_locked_requests`` only where requests were locked."""
+
+    items: Sequence[HeadItem]
+    queue_modified_at: int
+    had_multiple_clients: bool
+    has_locked_requests: bool = False
+
+
+class RequestQueues:
+    """The request queue service."""
+
+    def __init__(self, db: Database, clock: Clock, reads: ReadCounts) -> None:
+        self._db = db
+        self._clock = clock
+        self._reads = reads
+
+    async def add(
+        self, principal: Principal, text: str, client: Client, requests: Sequence[NewRequest], *, forefront: bool
+    ) -> Sequence[Added]:
+        """Add requests in order."""
+
+        async def change(tx: Tx, queue: Queue, now: int) -> Sequence[Added]:
+            return await queues.add(tx, queue, requests, forefront=forefront, now=now)
+
+        return await self._change("add requests", principal, text, client, change)
+
+    async def put(
+        self, principal: Principal, text: str, client: Client, request: NewRequest, *, forefront: bool
+    ) -> Added:
+        """Replace or add a request."""
+
+        async def change(tx: Tx, queue: Queue, now: int) -> Added:
+            return await queues.put(tx, queue, request, forefront=forefront, now=now)
+
+        return await self._change("put request", principal, text, client, change)
+
+    async def delete(self, principal: Principal, text: str, client: Client, wanted_id: str) -> None:
+        """Delete a request. Raises 404."""
+
+        async def change(tx: Tx, queue: Queue, _now: int) -> None:
+            if not await queues.delete(tx, queue, [wanted_id]):
+                raise not_found("Request")
+
+        await self._change("delete request", principal, text, client, change)
+
+    async def delete_batch(self, principal: Principal, text: str, client: Client, wanted_ids: Sequence[str]) -> None:
+        """Delete requests; missing ones are fine."""
+
+        async def change(tx: Tx, queue: Queue, _now: int) -> None:
+            await queues.delete(tx, queue, list(dict.fromkeys(wanted_ids)))
+
+        await self._change("delete requests", principal, text, client, change)
+
+    async def get(self, principal: Principal | None, text: str, wanted_id: str) -> tuple[StoredRequest, int]:
+        """One request and the time it was read. Raises 404."""
+        reference = Storages.reference(principal, text)
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> tuple[str, StoredRequest | None]:
+            queue = await open_storage(tx, principal, StorageKind.REQUEST_QUEUE, reference, Access.READ)
+            return queue.id, await queues.get(tx, queue.id, wanted_id)
+
+        queue_id, found = await self._db.read("get request", op)
+        self._count_reads(queue_id, read_count=1)
+        if found is None:
+            raise not_found("Request")
+        return found, now
+
+    async def list(
+        self,
+        principal: Principal,
+        text: str,
+        client: Client,
+        *,
+        after: str | None,
+        limit: int,
+        locked: bool,
+        pending: bool,
+    ) -> tuple[Sequence[StoredRequest], int]:
+        """Requests by id after the id ``after``, and the time they were read."""
+
+        async def change(tx: Tx, queue: Queue, now: int) -> tuple[str, Sequence[StoredRequest], int]:
+            found = await queues.list_requests(
+                tx, queue.id, after=after, limit=limit, locked=locked, pending=pending, now=now
+            )
+            return queue.id, found, now
+
+        queue_id, found, now = await self._change(
+            "list requests", principal, text, client, change, changes_content=False
+        )
+        self._count_reads(queue_id, read_count=len(found))
+        return found, now
+
+    async def head(self, principal: Principal, text: str, client: Client, limit: int) -> Head:
+        """The first requests that are neither handled nor locked."""
+
+        async def change(tx: Tx, queue: Queue, now: int) -> tuple[str, Head]:
+            items = await queues.head(tx, queue.id, limit, now)
+            return queue.id, Head(items, queue.modified_at, queue.had_multiple_clients)
+
+        queue_id, found = await self._change("read head", principal, text, client, change, changes_content=False)
+        self._count_reads(queue_id, head_item_read_count=len(found.items))
+        return found
+
+    async def lock_head(self, principal: Principal, text: str, client: Client, *, limit: int, lock_secs: int) -> Head:
+        """Lock the first requests for the caller."""
+
+        async def change(tx: Tx, queue: Queue, now: int) -> Head:
+            items = await queues.lock_head(tx, queue, client, limit=limit, lock_secs=lock_secs, now=now)
+            has_locked = bool(items) or await queues.has_locked(tx, queue.id, now)
+            return Head(items, queue.modified_at, queue.had_multiple_clients, has_locked)
+
+        return await self._change("lock head", principal, text, client, change, changes_content=False)
+
+    async def prolong_lock(
+        self, principal: Principal, text: str, client: Client, wanted_id: str, *, lock_secs: int, forefront: bool
+    ) -> int:
+        """Prolong a lock of the caller's; returns its new expiry."""
+
+        async def change(tx: Tx, queue: Queue, now: int) -> int:
+            try:
+                expires_at = await queues.prolong_lock(
+                    tx, queue, client, wanted_id, lock_secs=lock_secs, forefront=forefront, now=now
+                )
+            except LockRefusedError as error:
+                raise _refused(wanted_id) from error
+            if expires_at is None:
+                raise not_found("Request")
+            return expires_at
+
+        return await self._change("prolong lock", principal, text, client, change)
+
+    async def delete_lock(
+        self, principal: Principal, text: str, client: Client, wanted_id: str, *, forefront: bool
+    ) -> None:
+        """Release a request."""
+
+        async def change(tx: Tx, queue: Queue, now: int) -> None:
+            try:
+                found = await queues.delete_lock(tx, queue, client, wanted_id, forefront=forefront, now=now)
+            except LockRefusedError as error:
+                raise _refused(wanted_id) from error
+            if not found:
+                raise not_found("Request")
+
+        await self._change("delete lock", principal, text, client, change)
+
+    async def unlock(self, principal: Principal, text: str, client: Client) -> int:
+        """Release every lock of the caller's; returns how many there were."""
+
+        async def change(tx: Tx, queue: Queue, now: int) -> int:
+            return await queues.unlock(tx, queue, client, now)
+
+        return await self._change("unlock requests", principal, text, client, change)
+
+    async def _change(
+        self,
+        description: str,
+        principal: Principal,
+        text: str,
+        client: Client,
+        change: Callable[[Tx, Queue, int], Awaitable[T]],
+        *,
+        changes_content: bool = True,
+    ) -> T:
+        reference: Reference = Storages.reference(principal, text)
+        condition, args = storages.where_owned(reference, principal.user_id)
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> T:
+            queue = await queues.open_for_change(tx, condition, args, client, now, changes_content=changes_content)
+            if queue is None:
+                raise missing(StorageKind.REQUEST_QUEUE, reference)
+            return await change(tx, queue, now)
+
+        return await self._db.write(description, op)
+
+    def _count_reads(self, queue_id: str, **counts: int) -> None:
+        self._reads.add(StorageKind.REQUEST_QUEUE, queue_id, **counts)
+
+
+def _refused(wanted_id: str) -> ApiError:
+    return ApiError(
+        ErrorType.REQUEST_HANDLED_OR_LOCKED,
+        f"The request {wanted_id} is handled, not locked, or locked by another client.",
+    )

@@ -1,0 +1,120 @@
+"""Users and their tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actorium.domain.accounts import RunOwner, Token, TokenOwner
+from actorium.domain.models import JobStatus, User
+from actorium.storage.db import Database, Row, Tx
+
+
+def _user(row: Row) -> User:
+    return User(row["id"], row["username"], row["email"], row["created_at"])
+
+
+def _token(row: Row) -> Token:
+    return Token(row["id"], row["user_id"], row["name"], row["created_at"], row["expires_at"], row["revoked_at"])
+
+
+async def insert_user(tx: Tx, user: User) -> None:
+    """Store a new user; raises ``UniqueViolationError`` when the username is taken."""
+    await tx.execute(
+        "INSERT INTO users (id, username, username_key, email, created_at) VALUES (?, ?, ?, ?, ?)",
+        user.id,
+        user.username,
+        user.username.lower(),
+        user.email,
+        user.created_at,
+    )
+
+
+async def get_user(tx: Tx, user_id: str) -> User | None:
+    """A user by id."""
+    row = await tx.fetchrow("SELECT * FROM users WHERE id = ?", user_id)
+    return _user(row) if row is not None else None
+
+
+async def find_user(tx: Tx, id_or_username: str) -> User | None:
+    """A user by id, or by username in any case."""
+    row = await tx.fetchrow(
+        "SELECT * FROM users WHERE id = ? OR username_key = ?", id_or_username, id_or_username.lower()
+    )
+    return _user(row) if row is not None else None
+
+
+async def list_users(tx: Tx) -> list[User]:
+    """Every user, oldest first."""
+    return [_user(row) for row in await tx.fetch("SELECT * FROM users ORDER BY created_at, id")]
+
+
+async def delete_user(tx: Tx, user_id: str) -> None:
+    """Delete a user with tokens and Actors."""
+    await tx.execute("DELETE FROM users WHERE id = ?", user_id)
+
+
+async def insert_token(tx: Tx, token: Token, token_hash: str) -> None:
+    """Store a token by its hash; raises ``UniqueViolationError`` when it exists."""
+    await tx.execute(
+        "INSERT INTO tokens (id, user_id, name, token_hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+        token.id,
+        token.user_id,
+        token.name,
+        token_hash,
+        token.created_at,
+        token.expires_at,
+    )
+
+
+async def list_tokens(tx: Tx, user_id: str) -> Sequence[Token]:
+    """A user's tokens that are not revoked, oldest first."""
+    rows = await tx.fetch(
+        "SELECT * FROM tokens WHERE user_id = ? AND revoked_at IS NULL ORDER BY created_at, id", user_id
+    )
+    return [_token(row) for row in rows]
+
+
+async def find_token_id(tx: Tx, token_hash: str) -> str | None:
+    """The id of a token that is not revoked."""
+    row = await tx.fetchrow("SELECT id FROM tokens WHERE token_hash = ? AND revoked_at IS NULL", token_hash)
+    return row["id"] if row is not None else None
+
+
+async def revoke_token(tx: Tx, token_id: str, now: int) -> bool:
+    """End a token; false when there is none."""
+    return await tx.execute("UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", now, token_id) > 0
+
+
+class AccountReader:
+    """What authentication asks of the database."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def find_token(self, token_hash: str) -> TokenOwner | None:
+        """The owner of a token that is not revoked."""
+
+        async def op(tx: Tx) -> Row | None:
+            return await tx.fetchrow(
+                "SELECT t.id, t.user_id, u.username, t.expires_at FROM tokens t JOIN users u ON u.id = t.user_id "
+                "WHERE t.token_hash = ? AND t.revoked_at IS NULL",
+                token_hash,
+            )
+
+        row = await self._db.read("find token", op)
+        return TokenOwner(row["id"], row["user_id"], row["username"], row["expires_at"]) if row is not None else None
+
+    async def find_run_owner(self, run_id: str) -> RunOwner | None:
+        """The user a run belongs to, and whether it is over."""
+
+        async def op(tx: Tx) -> Row | None:
+            return await tx.fetchrow(
+                "SELECT r.user_id, u.username, r.status, r.finished_at FROM runs r JOIN users u ON u.id = r.user_id "
+                "WHERE r.id = ?",
+                run_id,
+            )
+
+        row = await self._db.read("find run owner", op)
+        if row is None:
+            return None
+        return RunOwner(row["user_id"], row["username"], JobStatus(row["status"]), row["finished_at"])

@@ -1,0 +1,196 @@
+"""Actors and their versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from actorium.domain.models import Actor, EnvVar, SourceFile, Version
+from actorium.storage.db import Row, Tx
+
+_encode = msgspec.json.Encoder().encode
+_object = msgspec.json.Decoder(dict[str, Any]).decode
+_files = msgspec.json.Decoder(tuple[SourceFile, ...]).decode
+_env_vars = msgspec.json.Decoder(tuple[EnvVar, ...]).decode
+
+_SORTS = {"createdAt": "a.created_at", "stats.lastRunStartedAt": "last_run_started_at"}
+
+
+class ActorStats(msgspec.Struct, frozen=True):
+    """Counts over an Actor's builds and runs."""
+
+    total_builds: int = 0
+    total_runs: int = 0
+    total_users: int = 0
+    last_run_started_at: int | None = None
+
+
+def _actor(row: Row) -> Actor:
+    return Actor(
+        id=row["id"],
+        user_id=row["user_id"],
+        name=row["name"],
+        created_at=row["created_at"],
+        modified_at=row["modified_at"],
+        default_run_options=_object(row["default_run_options_json"]),
+        fields=_object(row["fields_json"]),
+    )
+
+
+def _version(row: Row) -> Version:
+    return Version(
+        actor_id=row["actor_id"],
+        version_number=row["version_number"],
+        source_type=row["source_type"],
+        source_files=_files(row["source_files_json"]),
+        source_url=row["source_url"],
+        env_vars=_env_vars(row["env_vars_json"]),
+        apply_env_vars_to_build=bool(row["apply_env_vars_to_build"]),
+        build_tag=row["build_tag"],
+    )
+
+
+async def insert_actor(tx: Tx, actor: Actor) -> None:
+    """Store a new Actor; raises ``UniqueViolationError`` when the owner has one of this name."""
+    await tx.execute(
+        "INSERT INTO actors (id, user_id, name, name_key, created_at, modified_at, default_run_options_json, "
+        "fields_json) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        actor.id,
+        actor.user_id,
+        actor.name,
+        actor.name.lower(),
+        actor.created_at,
+        actor.modified_at,
+        _encode(actor.default_run_options).decode(),
+        _encode(actor.fields).decode(),
+    )
+
+
+async def update_actor(tx: Tx, actor: Actor) -> None:
+    """Store an Actor's changed fields; raises ``UniqueViolationError`` when the new name is taken."""
+    await tx.execute(
+        "UPDATE actors SET name = ?, name_key = ?, modified_at = ?, default_run_options_json = ?, fields_json = ? "
+        "WHERE id = ?",
+        actor.name,
+        actor.name.lower(),
+        actor.modified_at,
+        _encode(actor.default_run_options).decode(),
+        _encode(actor.fields).decode(),
+        actor.id,
+    )
+
+
+async def get_actor(tx: Tx, actor_id: str, *, for_update: bool = False) -> Actor | None:
+    """An Actor by id; ``for_update`` makes writers to one Actor take turns."""
+    row = await tx.fetchrow(f"SELECT * FROM actors WHERE id = ? {tx.for_update if for_update else ''}", actor_id)
+    return _actor(row) if row is not None else None
+
+
+async def find_actor(tx: Tx, owner: str, name: str) -> Actor | None:
+    """An Actor by its owner's id or username and its name, both in any case."""
+    row = await tx.fetchrow(
+        "SELECT a.* FROM actors a JOIN users u ON u.id = a.user_id "
+        "WHERE (u.id = ? OR u.username_key = ?) AND a.name_key = ?",
+        owner,
+        owner.lower(),
+        name.lower(),
+    )
+    return _actor(row) if row is not None else None
+
+
+async def list_actors(
+    tx: Tx, user_id: str, *, my: bool, sort_by: str, offset: int, limit: int, desc: bool
+) -> tuple[list[tuple[Actor, str, ActorStats]], int]:
+    """A page of the Actors a user made (or, unless ``my``, ran), with owner's name and counts, and the total."""
+    scope = "a.user_id = ?" if my else "(a.user_id = ? OR a.id IN (SELECT actor_id FROM runs WHERE user_id = ?))"
+    args = (user_id,) if my else (user_id, user_id)
+    direction = "DESC" if desc else "ASC"
+    total = await tx.fetchrow(f"SELECT COUNT(*) AS total FROM actors a WHERE {scope}", *args)
+    rows = await tx.fetch(
+        "SELECT a.*, u.username, (SELECT MAX(started_at) FROM runs r WHERE r.actor_id = a.id) AS last_run_started_at "
+        f"FROM actors a JOIN users u ON u.id = a.user_id WHERE {scope} "
+        f"ORDER BY COALESCE({_SORTS[sort_by].replace('last_run_started_at', _LAST_RUN)}, 0) {direction}, "
+        f"a.id {direction} LIMIT ? OFFSET ?",
+        *args,
+        limit,
+        offset,
+    )
+    found = [(_actor(row), row["username"], await actor_stats(tx, row["id"])) for row in rows]
+    return found, total["total"] if total else 0
+
+
+_LAST_RUN = "(SELECT MAX(started_at) FROM runs r WHERE r.actor_id = a.id)"
+
+
+async def actor_stats(tx: Tx, actor_id: str) -> ActorStats:
+    """Counts over an Actor's builds and runs."""
+    row = await tx.fetchrow(
+        "SELECT (SELECT COUNT(*) FROM builds WHERE actor_id = ?) AS total_builds, COUNT(*) AS total_runs, "
+        "COUNT(DISTINCT user_id) AS total_users, MAX(started_at) AS last_run_started_at FROM runs WHERE actor_id = ?",
+        actor_id,
+        actor_id,
+    )
+    if row is None:
+        return ActorStats()
+    return ActorStats(row["total_builds"], row["total_runs"], row["total_users"], row["last_run_started_at"])
+
+
+async def count_actors(tx: Tx, user_id: str) -> int:
+    """How many Actors a user has."""
+    row = await tx.fetchrow("SELECT COUNT(*) AS count FROM actors WHERE user_id = ?", user_id)
+    return row["count"] if row is not None else 0
+
+
+async def delete_actor(tx: Tx, actor_id: str) -> None:
+    """Delete an Actor with its versions and tags; its builds are the caller's to delete."""
+    await tx.execute("DELETE FROM actors WHERE id = ?", actor_id)
+
+
+async def touch_actor(tx: Tx, actor_id: str, now: int) -> None:
+    """Note that somebody changed the Actor, a version or a variable."""
+    await tx.execute("UPDATE actors SET modified_at = ? WHERE id = ?", now, actor_id)
+
+
+async def put_version(tx: Tx, version: Version) -> None:
+    """Store a version, new or changed."""
+    major, minor = (int(part) for part in version.version_number.split("."))
+    await tx.execute(
+        "INSERT INTO versions (actor_id, version_number, sort_key, source_type, source_files_json, source_url, "
+        "env_vars_json, apply_env_vars_to_build, build_tag) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (actor_id, version_number) DO UPDATE SET source_type = EXCLUDED.source_type, "
+        "source_files_json = EXCLUDED.source_files_json, source_url = EXCLUDED.source_url, "
+        "env_vars_json = EXCLUDED.env_vars_json, apply_env_vars_to_build = EXCLUDED.apply_env_vars_to_build, "
+        "build_tag = EXCLUDED.build_tag",
+        version.actor_id,
+        version.version_number,
+        major * 100 + minor,
+        version.source_type,
+        _encode(version.source_files).decode(),
+        version.source_url,
+        _encode(version.env_vars).decode(),
+        int(version.apply_env_vars_to_build),
+        version.build_tag,
+    )
+
+
+async def get_version(tx: Tx, actor_id: str, version_number: str) -> Version | None:
+    """One version."""
+    row = await tx.fetchrow(
+        "SELECT * FROM versions WHERE actor_id = ? AND version_number = ?", actor_id, version_number
+    )
+    return _version(row) if row is not None else None
+
+
+async def list_versions(tx: Tx, actor_id: str) -> Sequence[Version]:
+    """An Actor's versions, lowest number first."""
+    rows = await tx.fetch("SELECT * FROM versions WHERE actor_id = ? ORDER BY sort_key", actor_id)
+    return [_version(row) for row in rows]
+
+
+async def delete_version(tx: Tx, actor_id: str, version_number: str) -> bool:
+    """Delete a version; false when there is none."""
+    return (
+        await tx.execute("DELETE FROM versions WHERE actor_id = ? AND version_number = ?", actor_id, version_number) > 0
+    )

@@ -1,0 +1,124 @@
+"""Dataset items: appended in blocks, read from any position without holding more than a page of them.
+
+A block is a run of neighbouring items as JSON texts joined by newlines (a JSON text without needless
+whitespace has none inside), with the index of its first item. Blocks follow each other without gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from actorium.domain.dataset_items import MAX_FIELDS, NewItems
+from actorium.domain.storages import Guarded, Reference, StorageKind
+from actorium.storage import storages
+from actorium.storage.db import Tx
+
+_PAGE_BYTES = 1024 * 1024
+_PAGE_BLOCKS = 500
+
+
+class Block(msgspec.Struct, frozen=True):
+    """Neighbouring items as read."""
+
+    first_index: int
+    item_count: int
+    items: bytes
+
+    @property
+    def end_index(self) -> int:
+        """The index after the last item."""
+        return self.first_index + self.item_count
+
+    def texts(self, start: int, end: int) -> list[bytes]:
+        """JSON texts of the items from index ``start`` (of the dataset) up to before ``end``."""
+        texts = self.items.split(b"\n")
+        return texts[max(0, start - self.first_index) : max(0, end - self.first_index)]
+
+
+@lru_cache(maxsize=1024)
+def _known_fields(fields_json: str) -> frozenset[str]:
+    return frozenset(msgspec.json.decode(fields_json, type=list[str]))
+
+
+async def append(tx: Tx, condition: str, args: Sequence[Any], new: NewItems, now: int) -> str | None:
+    """Append to the dataset the ``condition`` finds, and return its id; ``None`` when it finds none.
+
+    The update locks the row, so concurrent pushes get their places one after the other.
+    """
+    size = len(new.block)
+    row = await tx.fetchrow(
+        "UPDATE datasets SET item_count = item_count + ?, clean_item_count = clean_item_count + ?, "
+        "write_count = write_count + ?, storage_bytes = storage_bytes + ?, modified_at = ?, accessed_at = ? "
+        f"WHERE {condition} RETURNING id, item_count, fields_json",
+        new.count,
+        new.clean_count,
+        new.count,
+        size,
+        now,
+        now,
+        *args,
+    )
+    if row is None:
+        return None
+    dataset_id: str = row["id"]
+    if new.count:
+        await tx.execute(
+            "INSERT INTO dataset_blocks (dataset_id, first_index, item_count, size_bytes, items) "
+            "VALUES (?, ?, ?, ?, ?)",
+            dataset_id,
+            row["item_count"] - new.count,
+            new.count,
+            size,
+            new.block,
+        )
+        await _add_fields(tx, dataset_id, row["fields_json"], new.fields)
+    return dataset_id
+
+
+async def _add_fields(tx: Tx, dataset_id: str, fields_json: str | None, new: frozenset[str]) -> None:
+    known = frozenset[str]() if fields_json is None else _known_fields(fields_json)
+    added = sorted(new - known)[: max(0, MAX_FIELDS - len(known))]
+    if added:
+        before: list[str] = [] if fields_json is None else msgspec.json.decode(fields_json)
+        text = msgspec.json.encode(before + added).decode()
+        await tx.execute("UPDATE datasets SET fields_json = ? WHERE id = ?", text, dataset_id)
+
+
+async def find(tx: Tx, reference: Reference) -> tuple[Guarded | None, int]:
+    """What access to a dataset depends on, and how many items it has."""
+    source, args = storages.from_reference(StorageKind.DATASET, reference)
+    row = await tx.fetchrow(f"SELECT {storages.GUARDED}, s.item_count {source}", *args)
+    return (None, 0) if row is None else (storages.guarded_of(row), row["item_count"])
+
+
+async def read_blocks(tx: Tx, dataset_id: str, start: int, end: int, *, desc: bool = False) -> list[Block]:
+    """Some blocks of the window ``start <= index < end``, in reading order, beginning at its first item.
+
+    With ``desc`` that is the one before ``end``. A page is about a megabyte, or one block if that is larger;
+    an empty answer to a window that is not empty means the dataset was deleted.
+    """
+    if start >= end:
+        return []
+    order = "DESC" if desc else "ASC"
+    rows = await tx.fetch(
+        "SELECT first_index, item_count, items FROM dataset_blocks WHERE dataset_id = ? AND first_index IN ("
+        f"  SELECT first_index FROM (SELECT first_index, SUM(size_bytes) OVER (ORDER BY first_index {order}) AS upto, "
+        f"    ROW_NUMBER() OVER (ORDER BY first_index {order}) AS place FROM ("
+        "      SELECT first_index, size_bytes FROM dataset_blocks WHERE dataset_id = ? AND first_index < ? "
+        "        AND first_index >= (SELECT MAX(first_index) FROM dataset_blocks "
+        "                            WHERE dataset_id = ? AND first_index <= ?) "
+        f"      ORDER BY first_index {order} LIMIT ?) AS heads) AS sums WHERE place = 1 OR upto <= ?) "
+        f"ORDER BY first_index {order}",
+        dataset_id,
+        dataset_id,
+        end,
+        dataset_id,
+        start,
+        _PAGE_BLOCKS,
+        _PAGE_BYTES,
+    )
+    return [Block(row["first_index"], row["item_count"], row["items"]) for row in rows]

@@ -1,0 +1,192 @@
+"""Records of key-value stores: small values in their row, large ones as blobs the row points at.
+
+A blob is announced in ``blob_garbage`` before its upload and taken out by the record's own transaction,
+and goes back there when its record is replaced or deleted; so a crash at any point leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from actorium.domain.records import Key, NewRecord, Record
+from actorium.domain.storages import Guarded, Reference, StorageKind
+from actorium.storage import storages
+from actorium.storage.db import Row, Tx
+
+_READERS_MS = 60_000
+"""How long the blob of a replaced record stays, for readers that have just looked it up."""
+
+
+class BlobClaimedError(Exception):
+    """Housekeeping took the blob of an upload that lasted too long."""
+
+
+async def put(tx: Tx, condition: str, args: Sequence[Any], record: NewRecord, now: int) -> str | None:
+    """Store a record in the store the ``condition`` finds, and return the store's id; ``None`` when it finds none.
+
+    The first update locks the store, so what is counted and discarded fits what is replaced.
+    """
+    row = await tx.fetchrow(
+        "UPDATE key_value_stores SET write_count = write_count + 1, storage_bytes = storage_bytes + ?, "
+        f"modified_at = ?, accessed_at = ? WHERE {condition} RETURNING id",
+        record.size_bytes,
+        now,
+        now,
+        *args,
+    )
+    if row is None:
+        return None
+    store_id: str = row["id"]
+    if record.blob_key is not None and not await tx.execute(
+        "DELETE FROM blob_garbage WHERE blob_key = ? AND claimed = 0", record.blob_key
+    ):
+        raise BlobClaimedError(record.blob_key)
+    key_bytes = record.key.encode()
+    replaced = await tx.fetchrow(
+        "SELECT size_bytes, blob_key FROM records WHERE store_id = ? AND key_bytes = ?", store_id, key_bytes
+    )
+    await tx.execute(
+        "INSERT INTO records "
+        "(store_id, key_bytes, content_type, content_encoding, size_bytes, modified_at, value, blob_key) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (store_id, key_bytes) DO UPDATE SET "
+        "content_type = excluded.content_type, content_encoding = excluded.content_encoding, "
+        "size_bytes = excluded.size_bytes, modified_at = excluded.modified_at, "
+        "value = excluded.value, blob_key = excluded.blob_key",
+        store_id,
+        key_bytes,
+        record.content_type,
+        record.content_encoding,
+        record.size_bytes,
+        now,
+        record.value,
+        record.blob_key,
+    )
+    if replaced is not None:
+        await _forget(tx, store_id, replaced, now)
+    return store_id
+
+
+async def _forget(tx: Tx, store_id: str, gone: Row, now: int) -> None:
+    if gone["size_bytes"]:
+        await tx.execute(
+            "UPDATE key_value_stores SET storage_bytes = storage_bytes - ? WHERE id = ?", gone["size_bytes"], store_id
+        )
+    if gone["blob_key"] is not None:
+        await storages.discard_blobs(tx, [gone["blob_key"]], now + _READERS_MS)
+
+
+async def put_record(tx: Tx, store_id: str, key: str, content_type: str, value: bytes, *, now: int) -> None:
+    """Store a value of at most a few megabytes in its row, as part of a larger transaction."""
+    record = NewRecord(key, content_type, None, len(value), value)
+    if await put(tx, "id = ?", (store_id,), record, now) is None:
+        raise LookupError(f"key-value store {store_id} does not exist")
+
+
+async def delete(tx: Tx, condition: str, args: Sequence[Any], key: str, now: int) -> str | None:
+    """Delete a record, present or not, from the store the ``condition`` finds; ``None`` when it finds none."""
+    row = await tx.fetchrow(
+        "UPDATE key_value_stores SET write_count = write_count + 1, delete_count = delete_count + 1, "
+        f"modified_at = ?, accessed_at = ? WHERE {condition} RETURNING id",
+        now,
+        now,
+        *args,
+    )
+    if row is None:
+        return None
+    gone = await tx.fetchrow(
+        "DELETE FROM records WHERE store_id = ? AND key_bytes = ? RETURNING size_bytes, blob_key",
+        row["id"],
+        key.encode(),
+    )
+    if gone is not None:
+        await _forget(tx, row["id"], gone, now)
+    store_id: str = row["id"]
+    return store_id
+
+
+async def find(tx: Tx, reference: Reference, key: str) -> tuple[Guarded | None, Record | None]:
+    """What access to a store depends on, and its record ``key``."""
+    source, args = storages.from_reference(
+        StorageKind.KEY_VALUE_STORE, reference, "LEFT JOIN records r ON r.store_id = s.id AND r.key_bytes = ?"
+    )
+    row = await tx.fetchrow(
+        f"SELECT {storages.GUARDED}, r.store_id, r.content_type, r.content_encoding, r.size_bytes, "
+        f"r.modified_at, r.value, r.blob_key {source}",
+        key.encode(),
+        *args,
+    )
+    if row is None:
+        return None, None
+    if row["store_id"] is None:
+        return storages.guarded_of(row), None
+    record = Record(
+        key,
+        row["content_type"],
+        row["content_encoding"],
+        row["size_bytes"],
+        row["modified_at"],
+        row["value"],
+        row["blob_key"],
+    )
+    return storages.guarded_of(row), record
+
+
+async def find_store(tx: Tx, reference: Reference) -> Guarded | None:
+    """What access to a store depends on."""
+    source, args = storages.from_reference(StorageKind.KEY_VALUE_STORE, reference)
+    row = await tx.fetchrow(f"SELECT {storages.GUARDED} {source}", *args)
+    return None if row is None else storages.guarded_of(row)
+
+
+async def list_keys(tx: Tx, store_id: str, *, prefix: str, after: str, limit: int) -> list[Key]:
+    """Up to ``limit`` keys that start with ``prefix`` and come after ``after``, in the order of their bytes."""
+    start, end = prefix.encode(), _after_prefix(prefix.encode())
+    rows = await tx.fetch(
+        "SELECT key_bytes, size_bytes FROM records WHERE store_id = ? AND key_bytes >= ? AND key_bytes > ? "
+        f"{'AND key_bytes < ? ' if end else ''}ORDER BY key_bytes LIMIT ?",
+        store_id,
+        start,
+        after.encode(),
+        *([end] if end else []),
+        limit,
+    )
+    return [Key(bytes(row["key_bytes"]).decode(), row["size_bytes"]) for row in rows]
+
+
+def _after_prefix(prefix: bytes) -> bytes:
+    """The smallest bytes greater than everything starting with ``prefix``; empty when there are none."""
+    bare = prefix.rstrip(b"\xff")
+    return bare[:-1] + bytes([bare[-1] + 1]) if bare else b""
+
+
+async def announce_blob(tx: Tx, blob_key: str, due_at: int) -> None:
+    """Say that a blob is about to be uploaded; if no record takes it by ``due_at`` it is deleted."""
+    await storages.discard_blobs(tx, [blob_key], due_at)
+
+
+async def give_up_blob(tx: Tx, blob_key: str, now: int, *, again: bool = False) -> None:
+    """Let housekeeping delete an announced blob at once; ``again`` when it did so before the upload was complete."""
+    await tx.execute("UPDATE blob_garbage SET due_at = ? WHERE blob_key = ?", now, blob_key)
+    if again:
+        await tx.execute(
+            "INSERT INTO blob_garbage (blob_key, due_at) VALUES (?, ?) ON CONFLICT (blob_key) DO NOTHING",
+            blob_key,
+            now,
+        )
+
+
+async def claim_blobs(tx: Tx, now: int, limit: int) -> list[str]:
+    """Blobs to delete now. From here on no record can take them; a crash leaves them claimed for the next time."""
+    rows = await tx.fetch(
+        "UPDATE blob_garbage SET claimed = 1 WHERE blob_key IN "
+        "(SELECT blob_key FROM blob_garbage WHERE due_at <= ? ORDER BY due_at LIMIT ?) RETURNING blob_key",
+        now,
+        limit,
+    )
+    return [row["blob_key"] for row in rows]
+
+
+async def blobs_deleted(tx: Tx, blob_keys: Sequence[str]) -> None:
+    """Forget blobs that are deleted."""
+    await tx.executemany("DELETE FROM blob_garbage WHERE blob_key = ?", [(key,) for key in blob_keys])

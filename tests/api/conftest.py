@@ -1,0 +1,85 @@
+"""A real server in the test's own event loop: real SQLite, real blobs, two users."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from actorium.api.aliases import ResolveRun, storage_aliases
+from actorium.api.datasets import DatasetRoutes
+from actorium.api.http import Api, Call, Route
+from actorium.api.key_value_stores import KeyValueStoreRoutes
+from actorium.domain.errors import not_found
+from actorium.domain.storages import DefaultStorageIds
+from actorium.kit import SystemClock
+from actorium.services.access import Access
+from actorium.services.datasets import Datasets
+from actorium.services.key_value_stores import KeyValueStores
+from actorium.services.storage_housekeeping import StorageHousekeeping
+from actorium.services.storages import ReadCounts, Storages
+from actorium.storage.blobs import LocalBlobs
+from actorium.storage.db import Tx
+from actorium.storage.sqlite import SqliteDatabase
+from fakes.accounts import USERS, Accounts
+from support.storage_server import StorageServer
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[StorageServer]:
+    """Datasets and key-value stores over HTTP, and as defaults of the runs in ``server.runs``."""
+    clock = SystemClock()
+    database = SqliteDatabase(tmp_path / "test.sqlite", synchronous="OFF")
+    await database.start()
+
+    async def add_users(tx: Tx) -> None:
+        for user_id, name in USERS.items():
+            await tx.execute("INSERT INTO users VALUES (?, ?, ?, ?, 0)", user_id, name, name, f"{name}@example.com")
+
+    await database.write("add users", add_users)
+    blobs = LocalBlobs(tmp_path / "blobs")
+    await blobs.start()
+    reads = ReadCounts(database, clock)
+    storages = Storages(database, clock, reads)
+    routes: list[Route] = [
+        *DatasetRoutes(storages, Datasets(database, clock, reads)).routes(),
+        *KeyValueStoreRoutes(
+            storages, KeyValueStores(database, clock, blobs, reads, max_record_bytes=20_000_000)
+        ).routes(),
+    ]
+    sock = socket.create_server(("127.0.0.1", 0))
+    found = StorageServer(
+        url=f"http://127.0.0.1:{sock.getsockname()[1]}",
+        database=database,
+        blob_directory=tmp_path / "blobs",
+        housekeeping=StorageHousekeeping(database, clock, blobs),
+        reads=reads,
+    )
+
+    async def resolve_run(call: Call) -> DefaultStorageIds:
+        try:
+            return found.runs[call.path.get("runId") or call.path["actorId"]]
+        except KeyError:
+            raise not_found("Actor run") from None
+
+    routes += _aliases(routes, resolve_run)
+    api = Api(routes, Access(Accounts(), clock, b"k" * 32), None)
+    uvicorn_server = uvicorn.Server(uvicorn.Config(api, lifespan="off", log_config=None, http="httptools"))
+    serving = asyncio.create_task(uvicorn_server.serve(sockets=[sock]))
+    yield found
+    uvicorn_server.should_exit = True
+    await serving
+    await reads.stop()
+    await blobs.stop()
+    await database.stop()
+
+
+def _aliases(routes: Sequence[Route], resolve_run: ResolveRun) -> list[Route]:
+    return [
+        *storage_aliases("/v2/actor-runs/{runId}", "actorRun", routes, resolve_run),
+        *storage_aliases("/v2/actors/{actorId}/runs/last", "actor_runs_last", routes, resolve_run),
+    ]

@@ -1,0 +1,195 @@
+"""Databases and object stores the conformance suites run on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from actorium.kit import random_text
+from actorium.services.access import Principal
+from actorium.storage.blobs import Blobs, LocalBlobs, ObjectStoreBlobs
+from actorium.storage.db import Database, Tx
+from actorium.storage.postgres import PostgresDatabase
+from actorium.storage.sqlite import SqliteDatabase
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    for flag in ("--postgres", "--s3"):
+        with contextlib.suppress(ValueError):  # another conftest offers it too
+            parser.addoption(flag, action="store_true", help=f"also run what needs {flag[2:]}")
+
+
+def _wanted(config: pytest.Config, flag: str) -> bool:
+    return bool(config.getoption(flag, default=False))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database" in metafunc.fixturenames:
+        kinds = [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
+        metafunc.parametrize("database", kinds if _wanted(metafunc.config, "--postgres") else kinds[:1], indirect=True)
+    if "blobs" in metafunc.fixturenames:
+        stores = [pytest.param("local"), pytest.param("s3", marks=pytest.mark.s3)]
+        metafunc.parametrize("blobs", stores if _wanted(metafunc.config, "--s3") else stores[:1], indirect=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _bin(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        candidates = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+        if not candidates:
+            pytest.fail(f"--postgres needs PostgreSQL's {name}, which is not installed")
+        found = str(candidates[-1])
+    return found
+
+
+def _as_postgres() -> list[str]:
+    """PostgreSQL refuses to run as root."""
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"] if os.geteuid() == 0 else []
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A private PostgreSQL server for this test process; the value is a URL without a database name."""
+    # A fixed place, because a unix socket's path is limited to 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="actorium-pg-", dir="/tmp"))
+    prefix, user = _as_postgres(), "postgres" if os.geteuid() == 0 else getpass.getuser()
+    if prefix:
+        shutil.chown(folder, "postgres", "postgres")
+    data = folder / "data"
+    subprocess.run(
+        [*prefix, _bin("initdb"), "-D", str(data), "-U", user, "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd="/",
+    )
+    settings = {"fsync": "off", "listen_addresses": "", "unix_socket_directories": str(folder), "max_connections": "50"}
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    log = (folder / "server.log").open("wb")
+    server = subprocess.Popen(
+        [*prefix, _bin("postgres"), "-D", str(data), *options], stdout=log, stderr=log, cwd="/", start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while subprocess.run([_bin("pg_isready"), "-q", "-h", str(folder)], check=False).returncode:
+            if server.poll() is not None or time.monotonic() > deadline:
+                pytest.fail((folder / "server.log").read_text())
+        yield f"postgresql://{user}@/{{}}?host={folder}"
+    finally:
+        server.terminate()
+        server.wait(30)
+        log.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    """A fresh, migrated database: SQLite, and with ``--postgres`` PostgreSQL as well."""
+    if request.param == "sqlite":
+        sqlite = SqliteDatabase(tmp_path / "test.sqlite", synchronous="OFF")
+        await sqlite.start()
+        yield sqlite
+        await sqlite.stop()
+        return
+    url = request.getfixturevalue("postgres_server")
+    name = "test_" + random_text(12, "abcdefghijklmnopqrstuvwxyz")
+    admin = await asyncpg.connect(url.format("postgres"))
+    await admin.execute(f"CREATE DATABASE {name}")
+    postgres = PostgresDatabase(url.format(name))
+    await postgres.start()
+    yield postgres
+    await postgres.stop()
+    await admin.execute(f"DROP DATABASE {name}")
+    await admin.close()
+
+
+AddUser = Callable[[str, str], Awaitable[Principal]]
+
+
+@pytest.fixture
+def add_user(database: Database) -> AddUser:
+    """Insert a user by id and name; returns it as a caller."""
+
+    async def add(user_id: str, username: str) -> Principal:
+        async def op(tx: Tx) -> None:
+            await tx.execute(
+                "INSERT INTO users (id, username, username_key, email, created_at) VALUES (?, ?, ?, ?, 0)",
+                user_id,
+                username,
+                username.lower(),
+                f"{username}@example.com",
+            )
+
+        await database.write("add user", op)
+        return Principal(user_id, username, f"token-of-{user_id}")
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """An S3-speaking server for this test process; the value is its URL."""
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail("the S3 server does not start")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture
+async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Blobs]:
+    """An empty blob store: a local directory, and with ``--s3`` an S3 bucket as well."""
+    store: Blobs
+    if request.param == "local":
+        store = LocalBlobs(tmp_path / "blobs")
+    else:
+        endpoint = request.getfixturevalue("s3_server")
+        bucket = "test-" + random_text(12, "abcdefghijklmnopqrstuvwxyz")
+        # moto knows every signature, so a bucket is made by a plain PUT.
+        made = urllib.request.Request(f"{endpoint}/{bucket}", method="PUT")
+        await asyncio.to_thread(lambda: urllib.request.urlopen(made).close())
+        store = ObjectStoreBlobs(
+            f"s3://{bucket}/some/prefix",
+            endpoint=endpoint,
+            access_key_id="test",
+            secret_access_key="test",
+            region="us-east-1",
+            client_options={"allow_http": True},
+        )
+    await store.start()
+    yield store
+    await store.stop()

@@ -1,0 +1,148 @@
+"""The dataset engine, on every database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from actorium.domain.errors import ApiError, ErrorType
+from actorium.domain.storages import StorageKind
+from actorium.services.access import Principal
+from actorium.services.datasets import DatasetGoneError, Datasets, Window
+from actorium.services.storages import ReadCounts, Storages
+from actorium.storage.db import Database, Tx
+from fakes.clock import FakeClock
+
+AddUser = Callable[[str, str], Awaitable[Principal]]
+JANE = "janeUserId0000001"
+
+
+class Bench:
+    """One user's dataset."""
+
+    def __init__(self, storages: Storages, datasets: Datasets, jane: Principal, dataset_id: str) -> None:
+        self.storages = storages
+        self.datasets = datasets
+        self.jane = jane
+        self.id = dataset_id
+
+    async def push(self, *items: object) -> None:
+        await self.datasets.push(self.jane, self.id, json.dumps(items).encode())
+
+    async def read(self, offset: int = 0, limit: int | None = None, *, desc: bool = False) -> list[object]:
+        items = await self.datasets.open_items(self.jane, self.id, Window(offset, limit, desc))
+        return [json.loads(text) async for texts, _ in items.pages() for text in texts]
+
+    async def counters(self) -> dict[str, int]:
+        return (await self.storages.resolve(self.jane, StorageKind.DATASET, self.id)).counters
+
+
+@pytest.fixture
+async def bench(database: Database, add_user: AddUser) -> Bench:
+    clock = FakeClock()
+    reads = ReadCounts(database, clock)
+    storages = Storages(database, clock, reads)
+    jane = await add_user(JANE, "jane")
+    made, _ = await storages.get_or_create(jane, StorageKind.DATASET, None, None)
+    return Bench(storages, Datasets(database, clock, reads), jane, made.id)
+
+
+async def test_any_window_of_any_blocks(bench: Bench) -> None:
+    chance = random.Random(7)
+    stored: list[object] = []
+    while len(stored) < 60:
+        block = [{"n": len(stored) + n} for n in range(chance.randint(1, 9))]
+        await bench.push(*block)
+        stored += block
+    for _ in range(60):
+        offset, limit, desc = chance.randint(0, 70), chance.choice([None, 1, 5, 40, 100]), chance.random() < 0.5
+        expected = (stored[::-1] if desc else stored)[offset : None if limit is None else offset + limit]
+        assert await bench.read(offset, limit, desc=desc) == expected, (offset, limit, desc)
+
+
+@pytest.mark.parametrize("desc", [False, True])
+async def test_pages_stay_small(bench: Bench, desc: bool) -> None:
+    pad = "x" * 100_000
+    for n in range(0, 60, 5):
+        await bench.push(*({"n": n + k, "pad": pad} for k in range(5)))
+    await bench.push({"n": 60, "pad": "y" * 3_000_000})
+    items = await bench.datasets.open_items(bench.jane, bench.id, Window(3, 57, desc))
+    sizes, numbers, lasts = [], [], []
+    async for texts, is_last in items.pages():
+        sizes.append(sum(map(len, texts)))
+        numbers += [json.loads(text)["n"] for text in texts]
+        lasts.append(is_last)
+    everything = list(range(61))
+    assert numbers == (everything[::-1] if desc else everything)[3:60]
+    assert max(sizes) < 1_600_000 and len(sizes) > 4
+    assert lasts == [False] * (len(lasts) - 1) + [True]
+
+
+async def test_concurrent_pushes(bench: Bench) -> None:
+    await asyncio.gather(*(bench.push(*({"who": who, "n": n} for n in range(3))) for who in range(40)))
+    found = [(item["who"], item["n"]) for item in await bench.read()]  # type: ignore[index]
+    assert len(found) == 120
+    groups = [found[start : start + 3] for start in range(0, 120, 3)]
+    assert all(group == [(group[0][0], n) for n in range(3)] for group in groups)
+    counters = await bench.counters()
+    assert (counters["item_count"], counters["write_count"]) == (120, 120)
+
+
+async def test_counts_and_fields(bench: Bench) -> None:
+    await bench.push({"a": 1, "#h": 2}, {"#h": 1}, {}, {"b": {"c": [1, {"d": 2}], "e": {}}})
+    await bench.push({"a": 2})
+    await bench.push({"z": 1})
+    counters = await bench.counters()
+    assert (counters["item_count"], counters["clean_item_count"]) == (6, 4)
+    found = await bench.storages.resolve(bench.jane, StorageKind.DATASET, bench.id)
+    assert found.fields == ["#h", "a", "b/c/0", "b/c/1/d", "b/e", "z"]
+
+
+async def test_fields_are_bounded(bench: Bench) -> None:
+    await bench.push({"list": list(range(5000)), "x" * 201: 1})
+    for n in range(3):
+        await bench.push({f"f{n}-{k}": 0 for k in range(900)})
+    found = await bench.storages.resolve(bench.jane, StorageKind.DATASET, bench.id)
+    assert found.fields is not None and len(found.fields) == 2000
+    assert max(map(len, found.fields)) <= 200
+
+
+async def test_pushes_during_a_read_do_not_show(bench: Bench) -> None:
+    for n in range(4):
+        await bench.push({"n": n, "pad": "x" * 600_000})
+    items = await bench.datasets.open_items(bench.jane, bench.id, Window())
+    numbers = []
+    async for texts, _ in items.pages():
+        numbers += [json.loads(text)["n"] for text in texts]
+        await bench.push({"n": 99})
+    assert (items.total, numbers) == (4, [0, 1, 2, 3])
+    assert len(await bench.read()) > 4
+
+
+@pytest.mark.parametrize("desc", [False, True])
+async def test_a_dataset_that_goes_during_a_read_is_noticed(bench: Bench, database: Database, desc: bool) -> None:
+    for n in range(6):
+        await bench.push({"n": n, "pad": "x" * 600_000})
+    items = await bench.datasets.open_items(bench.jane, bench.id, Window(desc=desc))
+    pages = items.pages()
+    await anext(pages)
+
+    async def lose(tx: Tx) -> None:
+        await tx.execute("DELETE FROM dataset_blocks WHERE first_index = 2 OR first_index = 3")
+
+    await database.write("lose blocks", lose)
+    with pytest.raises(DatasetGoneError):
+        async for _ in pages:
+            pass
+
+
+async def test_push_to_a_missing_dataset(bench: Bench) -> None:
+    await bench.storages.delete(bench.jane, StorageKind.DATASET, bench.id)
+    for call in (bench.push({}), bench.read()):
+        with pytest.raises(ApiError) as refused:
+            await call
+        assert refused.value.type is ErrorType.RECORD_NOT_FOUND

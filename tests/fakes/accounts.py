@@ -1,0 +1,25 @@
+"""Two users and their tokens, without a database behind them."""
+
+from __future__ import annotations
+
+from actorium.domain.models import User
+from actorium.services.access import RunOwner, TokenOwner, hash_token
+
+USERS = {"janeUserId0000001": "jane", "johnUserId0000002": "john"}
+TOKENS = {"jane-token": "janeUserId0000001", "john-token": "johnUserId0000002"}
+
+
+class Accounts:
+    """The users above, by their tokens."""
+
+    async def find_token(self, token_hash: str) -> TokenOwner | None:
+        for token, user_id in TOKENS.items():
+            if hash_token(token) == token_hash:
+                return TokenOwner(f"token-of-{user_id}", user_id, USERS[user_id], None)
+        return None
+
+    async def find_run_owner(self, run_id: str) -> RunOwner | None:
+        return None
+
+    async def find_user(self, id_or_username: str) -> User | None:
+        return None

@@ -1,0 +1,93 @@
+"""A server with storages as tests see it, and requests that send and show exactly what is on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from apify_client import ApifyClientAsync
+
+from actorium.domain.storages import DefaultStorageIds
+from actorium.services.storage_housekeeping import StorageHousekeeping
+from actorium.services.storages import ReadCounts
+from actorium.storage.sqlite import SqliteDatabase
+
+
+@dataclass
+class Answer:
+    """A response as it came over the wire, nothing decoded."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+@dataclass
+class StorageServer:
+    """A running server and the parts behind it."""
+
+    url: str
+    database: SqliteDatabase
+    blob_directory: Path
+    housekeeping: StorageHousekeeping
+    reads: ReadCounts
+    runs: dict[str, DefaultStorageIds] = field(default_factory=dict)
+
+    def client(self, token: str | None = "jane-token") -> ApifyClientAsync:
+        return ApifyClientAsync(token, api_url=self.url, api_public_url=self.url, max_retries=0)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        token: str | None = "jane-token",
+    ) -> Answer:
+        """Send exactly these headers (and ``Host``, ``Content-Length``) from a thread."""
+        # Not in the loop's own threads, which the server in this process may need to answer.
+        with ThreadPoolExecutor(1) as thread:
+            asked = thread.submit(self._request, method, path, body, headers or {}, token)
+            return await asyncio.wrap_future(asked)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None,
+        headers: dict[str, str],
+        token: str | None,
+    ) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", int(self.url.rpartition(":")[2]), timeout=30)
+        try:
+            connection.putrequest(method, path, skip_accept_encoding=True)
+            if token is not None:
+                connection.putheader("Authorization", f"Bearer {token}")
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            chunked = body is not None and not isinstance(body, bytes)
+            if chunked:
+                connection.putheader("Transfer-Encoding", "chunked")
+            elif body is not None and "Content-Length" not in headers:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body, encode_chunked=chunked)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+
+def data(answer: Answer) -> Any:
+    """The ``data`` of an answer."""
+    return json.loads(answer.body)["data"]
+
+
+def error(answer: Answer) -> tuple[int, str]:
+    """Status and type of an error answer."""
+    return answer.status, json.loads(answer.body)["error"]["type"]
