@@ -18,7 +18,6 @@ import shutil
 import socket
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -96,12 +95,12 @@ class AttemptDir:
             _delete_tree(temporary)
             raise StartError(f"The Actor's files cannot be prepared: {error}") from error
 
-    def launch_spec(self, spec: RunSpec, image: NativeImage, max_spool_bytes: int) -> dict[str, Any]:
+    def launch_line(self, spec: RunSpec, image: NativeImage, max_spool_bytes: int) -> bytes:
         """What the keeper needs to know."""
         env = {**image.env, "HOME": str(self.path / "home"), "TMPDIR": str(self.path / "tmp"), **spec.env}
         env["PATH"] = os.pathsep.join([*image.bin_dirs, env.get("PATH", _DEFAULT_PATH)])
         env[proctree.MARKER] = self.attempt_id
-        return {
+        message = {
             "directory": str(self.path),
             "cwd": str(_inside(self.path / "work", image.workdir)),
             "command": image.command,
@@ -109,6 +108,10 @@ class AttemptDir:
             "memory_mbytes": spec.memory_mbytes,
             "max_spool_bytes": max_spool_bytes,
         }
+        try:
+            return msgspec.json.encode(message) + b"\n"
+        except UnicodeEncodeError as error:
+            raise StartError(f"The Actor's environment cannot be passed on: {error}") from error
 
     def handle(self) -> Handle | None:
         """The handle the directory was made for, ``None`` when there is no such directory (any more)."""
@@ -231,14 +234,16 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _delete_tree(path: Path) -> None:
-    try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        return
-    except PermissionError:
-        # An Actor may take the right to write from its own directories.
-        _open_up(path)
-        shutil.rmtree(path)
+    while path.exists():
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            # Someone else deletes something of it at the same time.
+            continue
+        except PermissionError:
+            # An Actor may take the right to write from its own directories.
+            _open_up(path)
+            shutil.rmtree(path)
 
 
 def _open_up(folder: Path) -> None:

@@ -75,8 +75,12 @@ class Link(asyncio.Protocol):
 
     def send(self, message: dict[str, Any]) -> None:
         """Send one message; without a connection it is lost, and ``closed`` says so."""
+        self.write(msgspec.json.encode(message) + b"\n")
+
+    def write(self, line: bytes) -> None:
+        """Send one message that is encoded already."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(msgspec.json.encode(message) + b"\n")
+            self._transport.write(line)
 
     async def output_beyond(self, offset: int) -> None:
         """Return when the spool has grown beyond ``offset`` or the connection is closed."""

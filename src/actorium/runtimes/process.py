@@ -55,12 +55,19 @@ class ProcessRuntime:
         self._links: dict[str, Link] = {}
         self._connecting: dict[str, asyncio.Task[Link | Ended | None]] = {}
         self._unannounced: set[str] = set()
+        self._is_closed = False
+        self._make_pools()
+
+    def _make_pools(self) -> None:
         # Reading floods of output must not keep starts waiting.
         self._files = ThreadPoolExecutor(_THREADS, "attempt-files")
         self._reads = ThreadPoolExecutor(_THREADS, "attempt-output")
 
     async def open(self) -> None:
         """Get ready: clear up after a killed predecessor and start the spawner."""
+        if self._is_closed:
+            self._is_closed = False
+            self._make_pools()
         await self._in_thread(self._open_root)
         await self._spawner.open()
 
@@ -70,20 +77,25 @@ class ProcessRuntime:
 
     async def close(self) -> None:
         """Let go of everything; attempts go on and are found again by their handles."""
-        for task in list(self._connecting.values()):
-            task.cancel()
+        self._is_closed = True
+        await asyncio.gather(*self._connecting.values(), return_exceptions=True)
         for link in list(self._links.values()):
             link.close()
         self._links.clear()
         await self._spawner.close()
-        self._files.shutdown(wait=False)
-        self._reads.shutdown(wait=False)
+        for pool in (self._files, self._reads):
+            pool.shutdown(wait=False)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._files, function, *arguments)
 
     def _directory(self, handle: Handle) -> AttemptDir:
         return AttemptDir(self._root, handle.attempt_id)
+
+    @property
+    def spawner_pid(self) -> int | None:
+        """The process that forks keepers, ``None`` before ``open`` and after ``close``."""
+        return self._spawner.pid
 
     def capabilities(self) -> Capabilities:
         """What this runtime can do here."""
@@ -101,6 +113,7 @@ class ProcessRuntime:
         image = msgspec.convert(spec.image.state, NativeImage)
         handle = Handle(NAME, _VERSION, spec.attempt_id, spec.run_id, {})
         directory = self._directory(handle)
+        launch = directory.launch_line(spec, image, self._max_spool_bytes)
         self._unannounced.add(spec.attempt_id)
         try:
             await self._in_thread(directory.prepare, handle, image)
@@ -112,16 +125,16 @@ class ProcessRuntime:
         finally:
             self._unannounced.discard(spec.attempt_id)
         try:
-            await self._spawn(directory, directory.launch_spec(spec, image, self._max_spool_bytes))
+            await self._spawn(directory, launch)
         except StartError:
             await self._in_thread(directory.delete)
             raise
         return handle
 
-    async def _spawn(self, directory: AttemptDir, message: dict[str, Any]) -> None:
+    async def _spawn(self, directory: AttemptDir, launch: bytes) -> None:
         for _ in range(2):
             link = await self._fork_keeper()
-            link.send(message)
+            link.write(launch)
             try:
                 await first_of(link.started, link.closed, timeout_secs=_START_SECS)
             except asyncio.CancelledError:
@@ -167,6 +180,8 @@ class ProcessRuntime:
 
     async def _reach(self, directory: AttemptDir) -> Link | Ended | None:
         """A live connection to the attempt's keeper, or how the attempt ended; ``None`` for an unknown one."""
+        if self._is_closed:
+            raise ConnectionError("the process runtime is closed")
         link = self._links.get(directory.attempt_id)
         if link is not None and not link.closed.done():
             return link
@@ -179,7 +194,7 @@ class ProcessRuntime:
 
     async def _find(self, directory: AttemptDir) -> Link | Ended | None:
         pause_secs, longest_secs = _RETRY_SECS
-        while True:
+        while not self._is_closed:
             phase = await self._in_thread(lambda: directory.phase(decide=True))
             if phase is Phase.GONE:
                 return None
@@ -195,6 +210,7 @@ class ProcessRuntime:
             # Between its last file and its end, or just killed and not yet gone.
             await asyncio.sleep(pause_secs)
             pause_secs = min(2 * pause_secs, longest_secs)
+        raise ConnectionError("the process runtime is closed")
 
     async def _settle_lost(self, directory: AttemptDir) -> Ended | None:
         complaint = await self._in_thread(directory.complaint)

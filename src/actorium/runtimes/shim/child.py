@@ -77,7 +77,7 @@ def _exec(command: list[str], env: dict[str, str]) -> NoReturn:
     refusal: OSError | None = None
     for path in candidates:
         try:
-            os.execve(path, command, {_bytes(name): _bytes(value) for name, value in env.items()})  # noqa: S606  no shell
+            os.execve(path, command, {name.encode(): value.encode() for name, value in env.items()})  # noqa: S606  no shell
         except OSError as error:
             # As a shell does: a file that may not be executed is reported only if no later one is found.
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
@@ -87,10 +87,6 @@ def _exec(command: list[str], env: dict[str, str]) -> NoReturn:
     if refusal is not None:
         raise refusal
     raise ValueError(f"{program}: command not found" + ("" if "/" in program else f" (searched {search})"))
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _prctl(option: int, value: int) -> None:

@@ -320,9 +320,10 @@ class Keeper:
         ended = {**how, "usage": usage, "dropped_bytes": self._spool.dropped_bytes}
         while not _recorded(ended):
             time.sleep(_RECORD_PAUSE_SECS)
+        # Whoever hears of the end may delete the directory.
+        os.unlink("shim.sock")
         for connection in self._connections.values():
             connection.send(last_word or {"exit": how})
-        os.unlink("shim.sock")
 
 
 def _recorded(ended: dict[str, Any]) -> bool:

@@ -121,9 +121,15 @@ def _children_by_scan(pid: int, _threads: int) -> list[int]:
 children = _children if os.path.exists(f"/proc/self/task/{os.getpid()}/children") else _children_by_scan
 
 
-def sample(root: int) -> Sample:
-    """Measure every living process below ``root``: private memory of each, and the largest shared part once."""
-    cpu_secs, private, shared, count = 0.0, 0, 0, 0
+def sample(root: int, exact_above_bytes: int) -> Sample:
+    """Measure every living process below ``root``.
+
+    Memory is first estimated from above: what is private to each, and the largest shared part once.
+    Pages that forked processes still share count for each of them there, so an estimate above
+    ``exact_above_bytes`` is replaced by the exact and slower sum of proportional shares.
+    """
+    cpu_secs, private, shared = 0.0, 0, 0
+    living: list[int] = []
     pending = children(root, 0)
     while pending:
         pid = pending.pop()
@@ -136,9 +142,19 @@ def sample(root: int) -> Sample:
         pages = (_read(f"/proc/{pid}/statm") or b"0 0 0").split()
         private += int(pages[1]) - int(pages[2])
         shared = max(shared, int(pages[2]))
-        count += 1
+        living.append(pid)
         pending += children(pid, process.threads)
-    return Sample(cpu_secs, (private + shared) * _PAGE_BYTES, count)
+    mem_bytes = (private + shared) * _PAGE_BYTES
+    if mem_bytes > exact_above_bytes and len(living) > 1:
+        mem_bytes = min(mem_bytes, sum(map(_proportional_bytes, living)))
+    return Sample(cpu_secs, mem_bytes, len(living))
+
+
+def _proportional_bytes(pid: int) -> int:
+    for line in (_read(f"/proc/{pid}/smaps_rollup") or b"").splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _signal_tree(roots: list[tuple[int, int]], number: int, skip: set[tuple[int, int]]) -> int:
