@@ -4,7 +4,7 @@ Everything here blocks and is called in threads. Layout, below ``root/<attempt i
 
     handle.json   the handle, written before anything else
     claim         symlink ``shim:<identity of the keeper>``, or ``gone``: decided once, atomically
-    main          symlink naming the main process, written by itself just before it is executed
+    main          symlink with the identity of the main process
     shim.sock     the keeper's control socket, while it lives
     spool         output with time stamps         exit.json   how it ended, once nothing of it is left
     work/ tmp/ home/   what the Actor may write

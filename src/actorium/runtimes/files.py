@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 from pathlib import Path
 
 _FICLONE = 0x40049409
 _SMALL_BYTES = 65536
 _COPY_BYTES = 1 << 30
+_BLOCK_BYTES = 1 << 20
 _NO_COPY_RANGE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 
 
@@ -51,22 +51,35 @@ def _copy_file(source: str, target: str) -> None:
 
 
 def _copy_data(reader: int, writer: int, size: int) -> None:
-    if size > _SMALL_BYTES:
-        try:
-            fcntl.ioctl(writer, _FICLONE, reader)
-            return
-        except OSError:
-            # Most file systems cannot share blocks; the plain ways follow.
+    if size <= _SMALL_BYTES and _write(writer, os.read(reader, _SMALL_BYTES + 1)) == size:
+        return
+    _rewind(reader, writer)
+    try:
+        fcntl.ioctl(writer, _FICLONE, reader)
+        return
+    except OSError:
+        # Most file systems cannot share blocks; the plain ways follow.
+        pass
+    try:
+        while os.copy_file_range(reader, writer, _COPY_BYTES):
             pass
-        try:
-            while os.copy_file_range(reader, writer, _COPY_BYTES):
-                pass
-            return
-        except OSError as error:
-            if error.errno not in _NO_COPY_RANGE:
-                raise
-        os.lseek(reader, 0, os.SEEK_SET)
-        os.ftruncate(writer, 0)
-        os.lseek(writer, 0, os.SEEK_SET)
-    with open(reader, "rb", closefd=False) as from_file, open(writer, "wb", closefd=False) as to_file:
-        shutil.copyfileobj(from_file, to_file, 1 << 20)
+        return
+    except OSError as error:
+        if error.errno not in _NO_COPY_RANGE:
+            raise
+    _rewind(reader, writer)
+    while data := os.read(reader, _BLOCK_BYTES):
+        _write(writer, data)
+
+
+def _write(writer: int, data: bytes) -> int:
+    written = 0
+    while written < len(data):
+        written += os.write(writer, data[written:])
+    return written
+
+
+def _rewind(reader: int, writer: int) -> None:
+    os.lseek(reader, 0, os.SEEK_SET)
+    os.lseek(writer, 0, os.SEEK_SET)
+    os.ftruncate(writer, 0)

@@ -9,19 +9,38 @@ import os
 import signal
 from typing import Any, NoReturn
 
-from . import proctree
-
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 # Where the machine runs out of memory, an Actor goes before the server and the keepers.
 _OOM_SCORE_ADJ = b"500"
+IGNORED_SIGNALS = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGQUIT,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+)
+"""What a keeper ignores and an Actor does not."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def become_subreaper() -> None:
     """Adopt every descendant whose parent ends, so that none can leave the tree."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def give_up_privileges() -> None:
+    """For this process and all below it: a setuid program could be out of reach of a keeper's SIGKILL."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def ignore_signals() -> None:
+    """Whoever signals all processes means the Actor; its keeper stays to record how it ended."""
+    for number in IGNORED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def default_signals() -> None:
@@ -36,16 +55,14 @@ def execute(spec: dict[str, Any], keeper: int, output: int, report: int) -> NoRe
     try:
         os.setsid()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # A setuid program could be out of reach of an unprivileged keeper's SIGKILL.
-        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         if os.getppid() != keeper:
             os._exit(127)
-        os.symlink(proctree.identity(os.getpid()), "main")
         _raise_oom_score()
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (output, 1), (output, 2)):
             os.dup2(source, target)
-        default_signals()
+        for number in IGNORED_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
         os.umask(0o022)
         os.chdir(spec["cwd"])
         _exec(spec["command"], spec["env"])

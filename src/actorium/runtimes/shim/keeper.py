@@ -15,7 +15,6 @@ import select
 import signal
 import socket
 import time
-import traceback
 from typing import Any, NoReturn
 
 from . import child, proctree
@@ -42,9 +41,7 @@ def keep(channel: socket.socket) -> NoReturn:
             os.dup2(null, descriptor)
         os.close(null)
         os.umask(0o077)
-        # Whoever signals all processes means the Actor; its keeper stays to record how it ended.
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_IGN)
+        child.ignore_signals()
         line = _first_line(channel)
         if line is not None:
             spec = json.loads(line)
@@ -59,6 +56,8 @@ def _guarded(channel: socket.socket, spec: dict[str, Any]) -> None:
         Keeper(channel, spec).run()
     except BaseException:  # noqa: BLE001  reported by the server as the reason of the loss
         # Nothing may stay behind unrecorded: end the tree, leave the reason, let the server report it.
+        import traceback  # seldom needed: no keeper pays for it before
+
         with open("shim.err", "w") as file:
             traceback.print_exc(file=file)
         while proctree.kill_below(os.getpid()):
@@ -68,7 +67,7 @@ def _guarded(channel: socket.socket, spec: dict[str, Any]) -> None:
 def _first_line(channel: socket.socket) -> bytes | None:
     data = b""
     while not data.endswith(b"\n"):
-        part = channel.recv(1 << 20)
+        part = channel.recv(_READ_BYTES)
         if not part or len(data) > _MAX_LINE_BYTES:
             return None
         data += part
@@ -172,6 +171,7 @@ class Keeper:
             child.execute(self._spec, keeper, output, write_report)
         os.close(output)
         os.close(write_report)
+        os.symlink(proctree.identity(self._main), "main")
         refused = os.read(report, _READ_BYTES)
         os.close(report)
         os.set_blocking(self._output, False)

@@ -78,22 +78,21 @@ def look(pid: int) -> Process | None:
     return Process(line) if line else None
 
 
-def boot_id() -> str:
-    """Names the machine's current boot: pids and start times of another one mean nothing."""
-    return (_read("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
+BOOT_ID = (_read("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
+"""Names the machine's current boot: pids and start times of another one mean nothing."""
 
 
 def identity(pid: int) -> str:
     """``pid:start time:boot``, which no other process ever has."""
     process = look(pid)
-    return f"{pid}:{process.started if process else 0}:{boot_id()}"
+    return f"{pid}:{process.started if process else 0}:{BOOT_ID}"
 
 
 def is_alive(who: str) -> bool:
     """Whether the process with this ``identity`` still runs."""
     pid, started, boot = who.split(":")
     process = look(int(pid))
-    return process is not None and process.started == int(started) and not process.dead and boot == boot_id()
+    return process is not None and process.started == int(started) and not process.dead and boot == BOOT_ID
 
 
 def _pids() -> list[int]:
@@ -233,7 +232,7 @@ def kill_marked(attempt_id: str, leader: str | None, directory: str, for_secs: f
     """
     marker = f"{MARKER}={attempt_id}".encode()
     session = 0
-    if leader is not None and leader.endswith(boot_id()):
+    if leader is not None and leader.endswith(BOOT_ID):
         session = int(leader.split(":")[0])
     inside = os.path.realpath(directory) + "/"
 

@@ -26,6 +26,7 @@ def main(descriptor: int) -> None:
     os.set_inheritable(descriptor, False)
     server = socket.socket(fileno=descriptor)
     child.default_signals()
+    child.give_up_privileges()
     # The tree of a keeper that was killed falls to this process instead of to init.
     child.become_subreaper()
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
