@@ -1,6 +1,7 @@
 """A server's share in an attempt: starts one, prints its handle, and waits to be killed.
 
-Arguments: the runtime's root, the spec as JSON, and ``started`` or ``checkpoint``: when to print.
+Arguments: the runtime's root, the specs as JSON, and when to print: ``started``, ``checkpoint`` (and go on),
+or ``hold`` (print at the checkpoint and stay there).
 """
 
 from __future__ import annotations
@@ -15,17 +16,25 @@ from actorium.runtimes import Handle, RunSpec
 from actorium.runtimes.process import ProcessRuntime
 
 
-async def main(root: str, spec: str, moment: str) -> None:
+async def main(root: str, specs: str, moment: str) -> None:
     runtime = ProcessRuntime(Path(root))
     await runtime.open()
 
+    def tell(handle: Handle) -> None:
+        print(msgspec.json.encode(handle).decode(), flush=True)
+
     async def checkpoint(handle: Handle) -> None:
-        if moment == "checkpoint":
-            print(msgspec.json.encode(handle).decode(), flush=True)
+        if moment != "started":
+            tell(handle)
+        if moment == "hold":
             await asyncio.Event().wait()
 
-    handle = await runtime.start(msgspec.json.decode(spec, type=RunSpec), checkpoint)
-    print(msgspec.json.encode(handle).decode(), flush=True)
+    async def start(spec: RunSpec) -> None:
+        handle = await runtime.start(spec, checkpoint)
+        if moment == "started":
+            tell(handle)
+
+    await asyncio.gather(*map(start, msgspec.json.decode(specs, type=list[RunSpec])))
     await asyncio.Event().wait()
 
 

@@ -186,11 +186,15 @@ class ProcessRuntime:
         if link is not None and not link.closed.done():
             return link
         task = self._connecting.get(directory.attempt_id)
-        if task is None:
+        if task is None or task.done():
             task = asyncio.create_task(self._find(directory), name=f"reach {directory.attempt_id}")
             self._connecting[directory.attempt_id] = task
-            task.add_done_callback(lambda _: self._connecting.pop(directory.attempt_id, None))
+            task.add_done_callback(lambda done: self._forget(directory.attempt_id, done))
         return await asyncio.shield(task)
+
+    def _forget(self, attempt_id: str, done: asyncio.Task[Link | Ended | None]) -> None:
+        if self._connecting.get(attempt_id) is done:
+            del self._connecting[attempt_id]
 
     async def _find(self, directory: AttemptDir) -> Link | Ended | None:
         pause_secs, longest_secs = _RETRY_SECS

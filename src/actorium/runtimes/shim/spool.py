@@ -11,6 +11,9 @@ import struct
 HEADER = struct.Struct("<QI")
 """``at_ms`` and the number of bytes that follow."""
 
+# A full disk is asked again this often, not for every read.
+_RETRY_MS = 500
+
 
 class Spool:
     """Appends output. Never blocks the process that writes it and never raises: what cannot be kept is counted."""
@@ -21,6 +24,7 @@ class Spool:
         self._full = False
         self._unreported = 0
         self._error = ""
+        self._retry_at_ms = 0
         self._ends_line = True
         self.size = 0
         self.dropped_bytes = 0
@@ -32,7 +36,7 @@ class Spool:
             self._note(f"output beyond {self._max_bytes} bytes is not kept", at_ms)
         if self._full:
             self.dropped_bytes += len(data)
-        elif not self._report(at_ms) or not self._append(data, at_ms):
+        elif at_ms < self._retry_at_ms or not self._report(at_ms) or not self._append(data, at_ms):
             self.dropped_bytes += len(data)
             self._unreported += len(data)
 
@@ -59,6 +63,7 @@ class Spool:
                     rest = rest[os.write(self._file, rest) :]
         except OSError as error:
             self._error = error.strerror or str(error)
+            self._retry_at_ms = at_ms + _RETRY_MS
             os.ftruncate(self._file, self.size)
             return False
         self.size += len(header) + len(data)
