@@ -22,6 +22,7 @@ from actorium.api import health as health_api
 from actorium.api.account import AccountRoutes
 from actorium.api.actors import ActorRoutes
 from actorium.api.aliases import storage_aliases
+from actorium.api.body import decoded_chunks
 from actorium.api.builds import BuildRoutes
 from actorium.api.datasets import DatasetRoutes
 from actorium.api.http import Api, Call, Route, mount
@@ -270,7 +271,7 @@ class Platform:
             record = await self.records.get(owner, store_id, key)
         except ApiError:
             return None
-        return await self.records.open_value(record)
+        return decoded_chunks(await self.records.open_value(record), record.content_encoding)
 
     async def start(self) -> None:
         """Start everything, storage first."""
@@ -298,6 +299,7 @@ class Platform:
         await self.runtime.close()
         await self.housekeeping.stop()
         await self.reads.stop()
+        await self.blobs.stop()
         await self.logs.stop()
         await self.db.stop()
 
@@ -374,6 +376,7 @@ async def _serve(
             http="httptools",
             ws="websockets",
             ws_ping_interval=_PING_SECS,
+            ws_ping_timeout=300.0,
             ws_max_size=2**20,
             timeout_graceful_shutdown=3,
             server_header=False,

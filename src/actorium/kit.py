@@ -8,15 +8,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
+import signal
 import string
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 _ALPHABET = string.ascii_letters + string.digits
 _log = logging.getLogger("actorium.tasks")
+_CLOCK_CHECK_SECS = 60.0
 
 
 def new_id() -> str:
@@ -40,6 +44,10 @@ class Clock(Protocol):
         """Wait ``secs`` of this clock's time."""
         ...
 
+    async def sleep_until(self, at_ms: int) -> None:
+        """Wait until this clock reads ``at_ms``."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -52,6 +60,11 @@ class SystemClock:
         """Wait ``secs`` of real time."""
         await asyncio.sleep(secs)
 
+    async def sleep_until(self, at_ms: int) -> None:
+        """Wait until the wall clock reads ``at_ms``; it is asked again, as it may be set meanwhile."""
+        while (left_ms := at_ms - self.now_ms()) > 0:  # noqa: ASYNC110  a clock sends no event
+            await asyncio.sleep(min(left_ms / 1000, _CLOCK_CHECK_SECS))
+
 
 async def wait_until(clock: Clock, event: asyncio.Event, deadline_ms: int | None) -> bool:
     """Wait for ``event`` until the clock reads ``deadline_ms`` (``None``: for ever).
@@ -61,11 +74,10 @@ async def wait_until(clock: Clock, event: asyncio.Event, deadline_ms: int | None
     if event.is_set() or deadline_ms is None:
         await event.wait()
         return True
-    remaining_secs = (deadline_ms - clock.now_ms()) / 1000
-    if remaining_secs <= 0:
+    if clock.now_ms() >= deadline_ms:
         return event.is_set()
     waiter = asyncio.ensure_future(event.wait())
-    timer = asyncio.ensure_future(clock.sleep(remaining_secs))
+    timer = asyncio.ensure_future(clock.sleep_until(deadline_ms))
     try:
         await asyncio.wait({waiter, timer}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -74,6 +86,29 @@ async def wait_until(clock: Clock, event: asyncio.Event, deadline_ms: int | None
             with contextlib.suppress(asyncio.CancelledError):
                 await task
     return event.is_set()
+
+
+def kill_marked(name: str, value: str) -> None:
+    """Kill every process that has ``name=value`` in its environment, until there is none.
+
+    Finds what left its process group, its session and its parents. Blocks: call it in a thread.
+    """
+    mark = f"{name}={value}".encode()
+    while True:
+        pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and _carries(int(entry), mark)]
+        if not pids:
+            return
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def _carries(pid: int, mark: bytes) -> bool:
+    try:
+        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 class Service(Protocol):

@@ -364,3 +364,24 @@ async def test_paths_of_a_run(server: StorageServer) -> None:
     assert error(await server.request("GET", "/v2/actor-runs/absent/dataset")) == (404, "record-not-found")
     assert (await server.request("DELETE", last)).status == 204
     assert error(await server.request("GET", last)) == (404, "record-not-found")
+
+
+async def test_statistics(server: StorageServer) -> None:
+    plain = await new_dataset(server)
+    assert data(await server.request("GET", f"/v2/datasets/{plain}/statistics")) == {"fieldStatistics": None}
+    fields = {"type": "object", "properties": {"price": {}, "name": {}, "tags": {}, "on": {}, "never": {}}}
+    body = json.dumps({"schema": {"actorSpecification": 1, "fields": fields}}).encode()
+    dataset = str(data(await server.request("POST", "/v2/datasets", body))["id"])
+    await push(server, dataset, [{"price": 2.5, "name": "ab", "tags": [1], "on": True}, {"price": None}])
+    await push(server, dataset, {"price": 10, "name": "", "tags": {"a": 1, "b": 2}, "on": False})
+    found = data(await server.request("GET", f"/v2/datasets/{dataset}/statistics"))["fieldStatistics"]
+    assert found == {
+        "price": {"min": 2.5, "max": 10, "nullCount": 1, "emptyCount": 0},
+        "name": {"min": 0, "max": 2, "nullCount": 0, "emptyCount": 1},
+        "tags": {"min": 1, "max": 2, "nullCount": 0, "emptyCount": 1},
+        "on": {"min": 0, "max": 1, "nullCount": 0, "emptyCount": 1},
+        "never": {"min": None, "max": None, "nullCount": 0, "emptyCount": 3},
+    }
+    typed = await server.client().dataset(dataset).get_statistics()
+    assert typed is not None
+    assert (await server.request("GET", f"/v2/datasets/{dataset}/statistics", token="john-token")).status == 404

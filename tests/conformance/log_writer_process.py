@@ -1,6 +1,7 @@
 """A process that takes a spool into a log as the engine does, to be killed at any moment.
 
-Arguments: log folder, spool file, job id, seed. Prints ``mark N`` after each platform line it made durable.
+Arguments: log folder, spool file, job id, seed. Prints ``mark N`` after each platform line it made
+durable, and ``at N`` after each append.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ async def main(root: Path, spool: Path, job_id: str, seed: int) -> None:
         while data := file.read(rng.choice([1, 100, 5_000, 65_536])):
             offset += len(data)
             await store.append(job_id, 1_788_167_605_123 + offset, data, position=f"attempt:{offset}")
-            if rng.random() < 0.03:
+            print("at", offset, flush=True)
+            if rng.random() < 0.05:
                 mark = f"{seed}-{offset}"
                 await store.platform_line(job_id, 1_788_167_605_123 + offset, f"ACTOR: mark {mark}")
                 print("mark", mark, flush=True)

@@ -19,8 +19,13 @@ class FakeClock:
         return self._now_ms
 
     async def sleep(self, secs: float) -> None:
+        await self.sleep_until(self._now_ms + round(secs * 1000))
+
+    async def sleep_until(self, at_ms: int) -> None:
+        if at_ms <= self._now_ms:
+            return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._now_ms + round(secs * 1000), next(self._count), future))
+        heapq.heappush(self._sleepers, (at_ms, next(self._count), future))
         await future
 
     def advance(self, secs: float) -> None:

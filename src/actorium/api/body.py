@@ -118,6 +118,18 @@ async def read_body(request: Request, limit: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+async def decoded_chunks(chunks: AsyncIterator[bytes], encoding: str | None) -> AsyncIterator[bytes]:
+    """Stored bytes decoded from the ``Content-Encoding`` they were uploaded with."""
+    decoder = decoder_of(encoding or "")
+    async for chunk in chunks:
+        if decoder is None:
+            yield chunk
+            continue
+        for start in range(0, len(chunk), STEP_BYTES):
+            if piece := decoder.feed(chunk[start : start + STEP_BYTES]):
+                yield piece
+
+
 async def drain(request: Request) -> None:
     """Read on a little, so that a client that is still sending gets to see the answer."""
     left = _DRAIN_BYTES

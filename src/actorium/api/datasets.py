@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from starlette.responses import Response, StreamingResponse
 
-from actorium.api.http import Call, Route, json_response
+from actorium.api.http import Call, Route, data_response, json_response
 from actorium.api.storages import StorageRoutes
 from actorium.domain.dataset_items import Shape
 from actorium.domain.errors import invalid
@@ -30,11 +30,13 @@ class DatasetRoutes:
     def routes(self) -> list[Route]:
         """The routes."""
         items = "/v2/datasets/{datasetId}/items"
+        statistics = "/v2/datasets/{datasetId}/statistics"
         return [
             *self._common.routes(),
             Route("POST", items, "dataset_items_post", self.push),
             Route("GET", items, "dataset_items_get", self.read, public=True),
             Route("HEAD", items, "dataset_items_head", self.read, public=True),
+            Route("GET", statistics, "dataset_statistics_get", self.statistics, public=True),
         ]
 
     async def push(self, call: Call) -> Response:
@@ -45,6 +47,11 @@ class DatasetRoutes:
     async def read(self, call: Call) -> Response:
         """Read items. openapi: dataset_items_get, dataset_items_head."""
         return await items_response(call, self._datasets, call.path["datasetId"])
+
+    async def statistics(self, call: Call) -> Response:
+        """Field statistics. openapi: dataset_statistics_get."""
+        found = await self._datasets.statistics(call.principal_or_none, call.path["datasetId"])
+        return data_response({"fieldStatistics": found})
 
 
 async def items_response(call: Call, datasets: Datasets, dataset_reference: str) -> Response:
@@ -98,15 +105,21 @@ def _check_served(call: Call) -> None:
 
 async def _json_chunks(items: Items, shape: Shape, start: bytes) -> AsyncIterator[tuple[bytes, bool]]:
     """A JSON array in pieces, and whether a piece is the last."""
-    opening, between = start + b"[", b""
-    async for texts, is_last in items.pages():
+    opening = start + b"["
+    between = b""
+    async for texts, is_last in items.joined(b",") if shape.changes_nothing else items.pages():
         kept = texts if shape.changes_nothing else shape.apply(texts)
-        piece = opening + (between if kept else b"") + b",".join(kept)
-        opening, between = b"", b"," if kept else between
+        if kept:
+            kept[0] = opening + between + kept[0]
+            if is_last:
+                kept[-1] += b"]"
+            yield b",".join(kept), is_last
+            opening, between = b"", b","
+        else:
+            yield opening + b"]" if is_last else opening, is_last
+            opening = b""
         if is_last:
-            yield piece + b"]", True
             return
-        yield piece, False
     yield opening + b"]", True
 
 

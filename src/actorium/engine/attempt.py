@@ -13,7 +13,7 @@ import structlog
 from actorium.domain.models import TERMINAL_STATUSES, Attempt, JobStatus, Run, StopReason
 from actorium.domain.pricing import cpu_cores
 from actorium.domain.states import Finish, Launch, Life, Notify, Observation, Park, Stop, TimeOut, Wait, plan
-from actorium.engine.launch import Ended, LostRaceError, launch
+from actorium.engine.launch import Ended, LostRaceError, launch, open_log
 from actorium.engine.parts import Meter, Parts
 from actorium.kit import Tasks, wait_until
 from actorium.runtimes import Exit, Handle, Phase, StartError, Usage
@@ -83,6 +83,7 @@ class LiveRun:
             return await jobs.list_attempts(tx, self._run.id)
 
         attempts = await self._parts.db.read("list attempts", op)
+        await open_log(self._parts, self._run)
         position = await self._parts.logs.recover(self._run.id)
         if not attempts:
             return
@@ -290,6 +291,8 @@ class LiveRun:
             return None
         if self._pump is not None:
             await self._pump
+        else:
+            await self._parts.logs.flush(self._run.id)
         usage = await self._parts.runtime.stats(handle)
         if usage is not None:
             self._measure(usage)

@@ -114,6 +114,17 @@ async def _read(parts: Parts, run: Run) -> _Surroundings:
     return await parts.db.read("read for launch", op)
 
 
+async def open_log(parts: Parts, run: Run) -> None:
+    """Open a run's log with its secrets masked. They are not stored with the log, so every server does it anew."""
+
+    async def op(tx: Tx) -> Build | None:
+        return await builds.get_build(tx, run.build_id)
+
+    build = await parts.db.read("secrets of run", op)
+    own = [parts.open_secret(var.value) for var in build.env_vars if var.is_secret] if build is not None else []
+    parts.logs.open(run.id, (parts.run_token(run.id), *own))
+
+
 def _environment(parts: Parts, run: Run, around: _Surroundings, port: int, timeout_at: int | None) -> dict[str, str]:
     own = {var.name: parts.open_secret(var.value) if var.is_secret else var.value for var in around.build.env_vars}
     token = parts.run_token(run.id)

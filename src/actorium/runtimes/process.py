@@ -32,7 +32,9 @@ from actorium.runtimes.shim.spool import read_frames
 T = TypeVar("T")
 NAME = "process"
 _VERSION = 1
-_THREADS = 4
+_FILE_THREADS = 4
+# Each may hold the interpreter for 5 ms before the event loop gets its turn.
+_READ_THREADS = 2
 _READ_BYTES = 256 * 1024
 _JOIN_MS = 4
 _RETRY_SECS = (0.005, 1.0)
@@ -60,8 +62,8 @@ class ProcessRuntime:
 
     def _make_pools(self) -> None:
         # Reading floods of output must not keep starts waiting.
-        self._files = ThreadPoolExecutor(_THREADS, "attempt-files")
-        self._reads = ThreadPoolExecutor(_THREADS, "attempt-output")
+        self._files = ThreadPoolExecutor(_FILE_THREADS, "attempt-files")
+        self._reads = ThreadPoolExecutor(_READ_THREADS, "attempt-output")
 
     async def open(self) -> None:
         """Get ready: clear up after a killed predecessor and start the spawner."""
@@ -103,7 +105,7 @@ class ProcessRuntime:
             name=NAME,
             survives_server=True,
             enforces_memory=True,
-            detail="memory is limited by watching the processes of a run, from 10 times to once a second",
+            detail="memory is limited by watching the processes of a run, 2 to 10 times a second",
         )
 
     async def start(self, spec: RunSpec, checkpoint: Checkpoint) -> Handle:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 
 from actorium.domain.dataset_items import parse_items
+from actorium.domain.field_statistics import FieldStatistics, schema_fields
 from actorium.domain.signing import is_content_signature
-from actorium.domain.storages import Access, Guarded, Reference, StorageKind, check_access, missing
+from actorium.domain.storages import Access, Guarded, Reference, Storage, StorageKind, check_access, missing
 from actorium.kit import Clock
 from actorium.services.access import Principal
-from actorium.services.storages import ReadCounts, Storages
+from actorium.services.storages import ReadCounts, Storages, open_storage
 from actorium.storage import datasets, storages
 from actorium.storage.datasets import Block
 from actorium.storage.db import Database, Tx
@@ -63,34 +65,57 @@ class Items:
 
         Raises ``DatasetGoneError`` when the rest cannot be read any more.
         """
+        async for blocks, is_last in self._windows():
+            texts = []
+            for block, start, end in blocks:
+                part = block.texts(start, end)
+                texts += part[::-1] if self.window.desc else part
+            yield texts, is_last
+
+    async def joined(self, separator: bytes) -> AsyncIterator[tuple[list[bytes], bool]]:
+        """Like ``pages`` with neighbours already joined by ``separator``: the fast way for unchanged items."""
+        if self.window.desc:
+            async for page in self.pages():
+                yield page
+            return
+        async for blocks, is_last in self._windows():
+            yield [_joined(block, start, end, separator) for block, start, end in blocks], is_last
+
+    async def _windows(self) -> AsyncIterator[tuple[list[tuple[Block, int, int]], bool]]:
+        """Blocks with the part of the dataset to take from each, and whether those are the last ones."""
         blocks = self._blocks
         while self._start < self._end:
-            texts: list[bytes] = []
-            for block in blocks:
-                texts += self._take(block)
-            if not texts:
+            parts = [self._take(block) for block in blocks]
+            if not parts:
                 raise DatasetGoneError(self.dataset_id)
-            self._reads.add(StorageKind.DATASET, self.dataset_id, read_count=len(texts))
+            self._reads.add(
+                StorageKind.DATASET, self.dataset_id, read_count=sum(end - start for _, start, end in parts)
+            )
             is_last = self._start >= self._end
-            yield texts, is_last
+            yield parts, is_last
             if not is_last:
                 blocks = await self._db.read("read dataset items", self._next)
 
     async def _next(self, tx: Tx) -> list[Block]:
         return await datasets.read_blocks(tx, self.dataset_id, self._start, self._end, desc=self.window.desc)
 
-    def _take(self, block: Block) -> list[bytes]:
-        texts = block.texts(self._start, self._end)
+    def _take(self, block: Block) -> tuple[Block, int, int]:
+        start, end = max(block.first_index, self._start), min(block.end_index, self._end)
         if self.window.desc:
-            if block.end_index < self._end:
+            if end < self._end or start >= end:
                 raise DatasetGoneError(self.dataset_id)
-            self._end -= len(texts)
-            texts.reverse()
+            self._end = start
         else:
-            if block.first_index > self._start:
+            if start > self._start or start >= end:
                 raise DatasetGoneError(self.dataset_id)
-            self._start += len(texts)
-        return texts
+            self._start = end
+        return block, start, end
+
+
+def _joined(block: Block, start: int, end: int, separator: bytes) -> bytes:
+    if start == block.first_index and end == block.end_index:
+        return block.items if separator == b"\n" else block.items.replace(b"\n", separator)
+    return separator.join(block.texts(start, end))
 
 
 class Datasets:
@@ -129,6 +154,23 @@ class Datasets:
 
         dataset, total, blocks = await self._db.read("read dataset items", op)
         return Items(self._db, self._reads, dataset.id, total, window, blocks)
+
+    async def statistics(self, principal: Principal | None, text: str) -> dict[str, dict[str, Any]] | None:
+        """Statistics of the fields in the dataset's schema, over all items; ``None`` without such a schema."""
+        reference = Storages.reference(principal, text)
+
+        async def op(tx: Tx) -> Storage:
+            return await open_storage(tx, principal, StorageKind.DATASET, reference, Access.READ)
+
+        dataset = await self._db.read("resolve dataset", op)
+        names = schema_fields(dataset.schema)
+        if names is None:
+            return None
+        statistics = FieldStatistics(names)
+        items = await self.open_items(principal, dataset.id, Window())
+        async for texts, _ in items.pages():
+            await asyncio.to_thread(statistics.add, texts)
+        return statistics.result()
 
     @staticmethod
     def _check(

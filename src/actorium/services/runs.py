@@ -35,7 +35,6 @@ from actorium.domain.pricing import (
     disk_mbytes,
     is_valid_memory,
 )
-from actorium.domain.storages import StorageKind
 from actorium.kit import Clock, Signals, new_id, random_text, wait_until
 from actorium.services.access import Principal
 from actorium.storage import jobs, key_value_stores, storages
@@ -507,7 +506,7 @@ class Runs:
         async def op(tx: Tx) -> bool:
             deleted = await jobs.delete_run(tx, run.id)
             if deleted is not None:
-                await _delete_default_storages(tx, deleted, self._clock.now_ms())
+                await storages.delete_run_storages(tx, run.id, self._clock.now_ms())
             return deleted is not None
 
         if not await self._db.write("delete run", op):
@@ -536,18 +535,6 @@ class Runs:
         if run is None or run.status in TERMINAL_STATUSES:
             return None
         return run.options.memory_mbytes if hmac.compare_digest(run.events_secret, secret) else None
-
-
-async def _delete_default_storages(tx: Tx, run: Run, now: int) -> None:
-    for kind, storage_id in (
-        (StorageKind.DATASET, run.default_dataset_id),
-        (StorageKind.KEY_VALUE_STORE, run.default_key_value_store_id),
-        (StorageKind.REQUEST_QUEUE, run.default_request_queue_id),
-    ):
-        storage = await storages.get(tx, kind, storage_id)
-        # One that was given a name is kept, like any named storage.
-        if storage is not None and storage.name is None:
-            await storages.delete(tx, kind, storage_id, now)
 
 
 def _given(asked: StartOptions) -> dict[str, Any]:

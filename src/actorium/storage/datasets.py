@@ -103,22 +103,31 @@ async def read_blocks(tx: Tx, dataset_id: str, start: int, end: int, *, desc: bo
     """
     if start >= end:
         return []
-    order = "DESC" if desc else "ASC"
-    rows = await tx.fetch(
-        "SELECT first_index, item_count, items FROM dataset_blocks WHERE dataset_id = ? AND first_index IN ("
-        f"  SELECT first_index FROM (SELECT first_index, SUM(size_bytes) OVER (ORDER BY first_index {order}) AS upto, "
-        f"    ROW_NUMBER() OVER (ORDER BY first_index {order}) AS place FROM ("
-        "      SELECT first_index, size_bytes FROM dataset_blocks WHERE dataset_id = ? AND first_index < ? "
-        "        AND first_index >= (SELECT MAX(first_index) FROM dataset_blocks "
-        "                            WHERE dataset_id = ? AND first_index <= ?) "
-        f"      ORDER BY first_index {order} LIMIT ?) AS heads) AS sums WHERE place = 1 OR upto <= ?) "
-        f"ORDER BY first_index {order}",
-        dataset_id,
-        dataset_id,
-        end,
-        dataset_id,
-        start,
-        _PAGE_BLOCKS,
-        _PAGE_BYTES,
+    order, outermost = ("DESC", "MIN") if desc else ("ASC", "MAX")
+    # The first block, and the last one that still fits; the sizes are added up without reading the items.
+    begin = "(SELECT MAX(first_index) FROM dataset_blocks WHERE dataset_id = ? AND first_index <= ?)"
+    outer = (
+        f"(SELECT {outermost}(first_index) FROM (SELECT first_index, size_bytes, SUM(size_bytes) "
+        f"OVER (ORDER BY first_index {order} ROWS UNBOUNDED PRECEDING) AS upto FROM "
+        "(SELECT first_index, size_bytes FROM dataset_blocks WHERE dataset_id = ? AND first_index < ? "
+        f"AND first_index >= {begin} ORDER BY first_index {order} LIMIT ?) AS heads) AS sums "
+        "WHERE upto = size_bytes OR upto <= ?)"
     )
+    outer_args = (dataset_id, end, dataset_id, start, _PAGE_BLOCKS, _PAGE_BYTES)
+    select = "SELECT first_index, item_count, items FROM dataset_blocks WHERE dataset_id = ? "
+    if desc:
+        rows = await tx.fetch(
+            f"{select} AND first_index < ? AND first_index >= {outer} ORDER BY first_index DESC",
+            dataset_id,
+            end,
+            *outer_args,
+        )
+    else:
+        rows = await tx.fetch(
+            f"{select} AND first_index >= {begin} AND first_index <= {outer} ORDER BY first_index",
+            dataset_id,
+            dataset_id,
+            start,
+            *outer_args,
+        )
     return [Block(row["first_index"], row["item_count"], row["items"]) for row in rows]

@@ -60,6 +60,7 @@ class _Log:
         self.size = 0
         self.is_loaded = False
         self.is_finished = False
+        self.openings = 1
 
 
 class LogStore:
@@ -102,6 +103,7 @@ class LogStore:
             self._logs[job_id] = _Log(LogWriter(log_path(self._root, job_id), self._max_log_bytes, secrets))
         else:
             log.is_finished = False
+            log.openings += 1
             log.writer.mask(secrets)
         self._wake(job_id)
 
@@ -153,7 +155,10 @@ class LogStore:
         """No more will come: the last line ends, followers end. Unknown or finished logs are fine."""
         log = self._logs.get(job_id)
         if log is not None and not log.is_finished:
+            openings = log.openings
             await self.flush(job_id)
+            if log.openings != openings:  # resurrected meanwhile
+                return
             log.is_finished = True
             self._wake(job_id)
             self._tasks.spawn(f"release {job_id}", self._release(job_id, log))

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import proctree
 
-_INTERVAL_SECS = (0.1, 1.0)
+_INTERVAL_SECS = (0.1, 0.5)
 _BUSY_INTERVAL_SECS = 0.25
 _BUSY_CORES = 0.5
 _CALMER = 1.5

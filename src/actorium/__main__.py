@@ -1,0 +1,5 @@
+"""``python -m actorium``."""
+
+from actorium.cli import main
+
+main()

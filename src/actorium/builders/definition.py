@@ -1,0 +1,220 @@
+"""What ``.actor/`` says: actor.json and the files it refers to. docs: actor_definition."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyjson5
+
+from actorium.builders import BuildFailed
+
+MAX_SCHEMA_BYTES = 500 * 1024
+_DATASET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,100}")
+_ROOT_KEYS = frozenset(
+    {"title", "type", "schemaVersion", "properties", "$schema", "description", "required", "additionalProperties"}
+)
+_TYPES = frozenset({"string", "array", "object", "integer", "number", "boolean"})
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """What a build keeps of an Actor's definition; ``dockerfile`` is a path, ``None`` = none was found."""
+
+    actor_definition: dict[str, Any] | None
+    input_schema: str | None
+    readme: str | None
+    changelog: str | None
+    dockerfile: Path | None
+    context: Path
+    warnings: tuple[str, ...]
+
+
+def read_definition(root: Path) -> Definition:
+    """Read everything below ``root``, the Actor's folder. Raises ``BuildFailed``."""
+    return _Reader(root).read()
+
+
+class _Reader:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = root / ".actor"
+        self.warnings: list[str] = []
+
+    def read(self) -> Definition:
+        definition = self._actor_json()
+        fields = definition or {}
+        schema = self._input_schema(fields)
+        readme = self._text(fields.get("readme"), [".actor/README.md", "README.md"])
+        changelog = self._text(fields.get("changelog"), [".actor/CHANGELOG.md", "CHANGELOG.md"])
+        resolved = None if definition is None else self._resolved(definition, schema, readme, changelog)
+        context = self.root
+        if isinstance(fields.get("dockerContextDir"), str):
+            context = self._path(fields["dockerContextDir"], "dockerContextDir")
+        return Definition(
+            actor_definition=resolved,
+            input_schema=None if schema is None else json.dumps(schema, ensure_ascii=False),
+            readme=readme,
+            changelog=changelog,
+            dockerfile=self._dockerfile(fields),
+            context=context,
+            warnings=tuple(self.warnings),
+        )
+
+    def _actor_json(self) -> dict[str, Any] | None:
+        path = self.folder / "actor.json"
+        if not path.is_file():
+            return None
+        return self._json_object(path, ".actor/actor.json")
+
+    def _json_object(self, path: Path, name: str) -> dict[str, Any]:
+        try:
+            value = pyjson5.decode(path.read_text("utf-8"))
+        except (pyjson5.Json5Exception, UnicodeDecodeError, RecursionError) as error:
+            raise BuildFailed(f"Could not parse {name}: {error}") from error
+        if not isinstance(value, dict):
+            raise BuildFailed(f"Could not parse {name}: it must be a JSON object.")
+        return value
+
+    def _path(self, reference: str, field: str) -> Path:
+        """The file a field of actor.json names, relative to ``.actor``."""
+        path = (self.folder / reference).resolve()
+        if Path(reference).is_absolute() or not path.is_relative_to(self.root.resolve()):
+            raise BuildFailed(f"{field} in .actor/actor.json: {reference} points outside the Actor root directory.")
+        return path
+
+    def _find(self, name: str) -> Path | None:
+        """A file below the root, in any case of letters, the exact one first."""
+        exact = self.root / name
+        if exact.is_file():
+            return exact
+        folder = exact.parent
+        if folder.is_dir():
+            for entry in sorted(folder.iterdir()):
+                if entry.is_file() and entry.name.lower() == exact.name.lower():
+                    return entry
+        return None
+
+    def _referenced(self, reference: object, field: str) -> Path | None:
+        if not isinstance(reference, str):
+            return None
+        path = self._path(reference, field)
+        if path.is_file():
+            return path
+        self.warnings.append(f"{field} in .actor/actor.json: {reference} does not exist.")
+        return None
+
+    def _text(self, reference: object, defaults: list[str]) -> str | None:
+        path = self._referenced(reference, "readme")
+        for name in defaults:
+            path = path or self._find(name)
+        return path.read_text("utf-8", "replace") if path is not None else None
+
+    def _input_schema(self, fields: dict[str, Any]) -> dict[str, Any] | None:
+        given = fields.get("input", fields.get("inputSchema"))
+        schema: dict[str, Any] | None
+        if isinstance(given, dict):
+            schema = given
+        else:
+            path = self._referenced(given, "input")
+            path = path or self._find(".actor/INPUT_SCHEMA.json") or self._find("INPUT_SCHEMA.json")
+            if path is None:
+                return None
+            if path.stat().st_size > MAX_SCHEMA_BYTES:
+                raise BuildFailed(f"Input schema is not valid (it is larger than {MAX_SCHEMA_BYTES} bytes).")
+            schema = self._json_object(
+                path,
+                path.relative_to(
+                    self.root.resolve() if path.is_relative_to(self.root.resolve()) else self.root
+                ).as_posix(),
+            )
+        check_input_schema(schema)
+        return schema
+
+    def _resolved(
+        self, definition: dict[str, Any], schema: dict[str, Any] | None, readme: str | None, changelog: str | None
+    ) -> dict[str, Any]:
+        resolved = {key: value for key, value in definition.items() if key not in ("inputSchema", "outputSchema")}
+        texts = {"input": schema, "readme": readme, "changelog": changelog}
+        resolved |= {key: value for key, value in texts.items() if value is not None}
+        output = definition.get("output", definition.get("outputSchema"))
+        if output is not None:
+            resolved["output"] = self._object_or_file(output, "output")
+        if isinstance(definition.get("storages"), dict):
+            resolved["storages"] = self._storages(definition["storages"])
+        return resolved
+
+    def _object_or_file(self, value: object, field: str) -> dict[str, Any] | None:
+        if isinstance(value, dict):
+            return value
+        path = self._referenced(value, field)
+        return None if path is None else self._json_object(path, field)
+
+    def _storages(self, storages: dict[str, Any]) -> dict[str, Any]:
+        unknown = storages.keys() - {"keyValueStore", "dataset", "datasets"}
+        if unknown or ("dataset" in storages and "datasets" in storages):
+            raise BuildFailed(
+                "storages in .actor/actor.json may have keyValueStore and either dataset or datasets, nothing else."
+            )
+        resolved: dict[str, Any] = {}
+        for key in ("keyValueStore", "dataset"):
+            if key in storages:
+                resolved[key] = self._object_or_file(storages[key], f"storages.{key}")
+        if isinstance(datasets := storages.get("datasets"), dict):
+            names = list(datasets)
+            if not 1 <= len(names) <= 10 or "default" not in names or not all(map(_DATASET_NAME.fullmatch, names)):
+                raise BuildFailed(
+                    "storages.datasets in .actor/actor.json must have 1 to 10 entries, 'default' among them, with "
+                    "names of letters, digits and '_'."
+                )
+            resolved["datasets"] = {
+                name: self._object_or_file(value, f"storages.datasets.{name}") for name, value in datasets.items()
+            }
+        return resolved
+
+    def _dockerfile(self, fields: dict[str, Any]) -> Path | None:
+        path = self._referenced(fields.get("dockerfile"), "dockerfile")
+        for candidate in (self.folder / "Dockerfile", self.root / "Dockerfile"):
+            if path is None and candidate.is_file():
+                path = candidate
+        return path
+
+
+def check_input_schema(schema: dict[str, Any]) -> None:
+    """The rules of the schema's root and of each field's type; raises ``BuildFailed`` in the platform's words."""
+    for key, kind, word in (("title", str, "string"), ("type", str, "string"), ("properties", dict, "object")):
+        if key not in schema:
+            raise BuildFailed(f"Input schema is not valid (Field schema.{key} is required)")
+        if not isinstance(schema[key], kind):
+            raise BuildFailed(f"Input schema is not valid (Field schema.{key} must be {word})")
+    if schema["type"] != "object":
+        raise BuildFailed(
+            'Input schema is not valid (Field schema.type must be equal to one of the allowed values: "object")'
+        )
+    if schema.get("schemaVersion") != 1:
+        missing = "schemaVersion" not in schema
+        reason = "is required" if missing else "must be equal to one of the allowed values: 1"
+        raise BuildFailed(f"Input schema is not valid (Field schema.schemaVersion {reason})")
+    for key in schema.keys() - _ROOT_KEYS:
+        raise BuildFailed(f"Input schema is not valid (Property schema.{key} is not allowed.)")
+    properties: dict[str, Any] = schema["properties"]
+    for name, field in properties.items():
+        where = f"schema.properties.{name}"
+        types = field.get("type") if isinstance(field, dict) else None
+        given = types if isinstance(types, list) else [types]
+        if not isinstance(field, dict) or not given or not all(item in _TYPES for item in given):
+            raise BuildFailed(
+                f"Input schema is not valid (Field {where} is not matching any input schema type definition. "
+                "Please make sure that it's type is valid.)"
+            )
+        for key in ("title", "description"):
+            if not isinstance(field.get(key), str):
+                raise BuildFailed(f"Input schema is not valid (Field {where}.{key} is required)")
+    for name in schema.get("required") or []:
+        if name not in properties:
+            raise BuildFailed(
+                f"Field schema.properties.{name} does not exist, but it is specified in schema.required. "
+                "Either define the field or remove it from schema.required."
+            )

@@ -1,0 +1,255 @@
+"""Commands: up, serve, doctor, demo, settings, migrate, users, tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import cyclopts
+from cyclopts import Parameter
+from rich.markup import escape
+from rich.table import Table
+
+from actorium.app import InUseError, ServerInfo, open_accounts, serve
+from actorium.cli.demo import run_demo
+from actorium.cli.doctor import examine, print_report
+from actorium.cli.options import Config, DataDir, Set, console, fail, read_settings
+from actorium.domain.errors import ApiError
+from actorium.domain.times import iso
+from actorium.services.accounts import Accounts
+from actorium.settings import SETTINGS, Settings
+from actorium.storage.db import SchemaTooNewError
+
+T = TypeVar("T")
+Host = Annotated[str | None, Parameter(help="Address to listen on.")]
+Port = Annotated[int | None, Parameter(help="Port to listen on; 0 takes a free one.")]
+
+app = cyclopts.App(
+    name="actorium",
+    help="Runs Apify Actors on this machine, behind the Apify API v2.",
+    version=version("actorium"),
+)
+users = cyclopts.App(name="users", help="Add, list and remove users.")
+tokens = cyclopts.App(name="tokens", help="Create, list and revoke API tokens.")
+app.command(users)
+app.command(tokens)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+@app.command
+def up(
+    *,
+    data_dir: DataDir = None,
+    host: Host = None,
+    port: Port = None,
+    token: Annotated[str | None, Parameter(help="Token of the first user, instead of a random one.")] = None,
+    ephemeral: Annotated[
+        bool, Parameter(help="Keep everything in a temporary directory, on a free port, until the end.", negative=())
+    ] = False,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Start the server for work on this machine. Ctrl-C stops live runs; the next start continues them."""
+    temporary = Path(tempfile.mkdtemp(prefix="actorium-")) if ephemeral else None
+    if ephemeral and port is None:
+        port = 0
+    settings = read_settings(config, set_, data_dir=temporary or data_dir, host=host, port=port)
+    try:
+        _serve(settings, stop_runs=True, first_token=token, on_ready=_greet)
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@app.command(name="serve")
+def serve_command(
+    *,
+    data_dir: DataDir = None,
+    host: Host = None,
+    port: Port = None,
+    stop_runs: Annotated[
+        bool, Parameter(help="On Ctrl-C stop live runs; the next start continues them.", negative=())
+    ] = False,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Start the server as a service. Live runs survive its end and restart."""
+    settings = read_settings(config, set_, data_dir=data_dir, host=host, port=port)
+    _serve(settings, stop_runs=stop_runs, first_token=None, on_ready=_print_first_token)
+
+
+def _serve(
+    settings: Settings, *, stop_runs: bool, first_token: str | None, on_ready: Callable[[ServerInfo], None]
+) -> None:
+    try:
+        serve(settings, stop_runs=stop_runs, first_token=first_token, on_ready=on_ready)
+    except (InUseError, SchemaTooNewError, ApiError, ValueError) as error:
+        fail(str(error))
+
+
+def _greet(info: ServerInfo) -> None:
+    console.print(f"\n[bold green]Actorium is up[/] at [bold]{info.base_url}[/]   data: {info.data_dir}\n")
+    token = info.first_token or "<token>"
+    console.print("Connect your tools:", highlight=False)
+    console.print(f"  export APIFY_CLIENT_BASE_URL={info.base_url}", highlight=False, soft_wrap=True)
+    console.print(f"  export APIFY_TOKEN={token}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"  apify login --token {token}", highlight=False, markup=False, soft_wrap=True)
+    if info.first_token is None:
+        console.print(f"\nA new token: [bold]actorium tokens create {info.username}[/]", highlight=False)
+    else:
+        console.print(f"\nThis token belongs to the user {info.username} and is shown only now.", highlight=False)
+    console.print("Ctrl-C stops the server and its runs; the next start continues them.\n", highlight=False)
+
+
+def _print_first_token(info: ServerInfo) -> None:
+    if info.first_token is not None:
+        console.print(
+            f"First user: {info.username}   token, shown only now: {info.first_token}", highlight=False, soft_wrap=True
+        )
+
+
+@app.command
+def doctor(
+    *,
+    data_dir: DataDir = None,
+    json: Annotated[bool, Parameter(help="Print the report as JSON.", negative=())] = False,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Say what this machine can do for Actors, and what follows from it."""
+    report = examine(read_settings(config, set_, data_dir=data_dir))
+    print_report(report, as_json=json)
+    raise SystemExit(0 if report.can_run else 1)
+
+
+@app.command
+def demo(
+    *,
+    exit_: Annotated[bool, Parameter(name="--exit", help="End instead of leaving the server up.", negative=())] = False,
+    port: Port = None,
+) -> None:
+    """Push sample Actors, run, abort and resurrect them, and show every call that is made."""
+    raise SystemExit(run_demo(leave_up=not exit_, port=port))
+
+
+@app.command
+def settings(*, data_dir: DataDir = None, config: Config = None, set_: Set = None) -> None:
+    """Print every setting with its value here."""
+    values = read_settings(config, set_, data_dir=data_dir)
+    table = Table("setting", "value", "environment variable", "meaning")
+    for setting in SETTINGS:
+        value = getattr(values, setting.name)
+        shown = "***" if setting.secret and value else str(value)
+        table.add_row(setting.name, escape(shown), setting.env_var, setting.help)
+    console.print(table)
+
+
+@app.command
+def migrate(*, data_dir: DataDir = None, config: Config = None, set_: Set = None) -> None:
+    """Bring the database to this program's schema. The server does it too when it starts."""
+
+    async def nothing(_accounts: Accounts) -> None:
+        return
+
+    _with_accounts(read_settings(config, set_, data_dir=data_dir), nothing)
+    console.print("The database is up to date.")
+
+
+def _with_accounts(settings_: Settings, act: Callable[[Accounts], Awaitable[T]]) -> T:
+    async def work() -> T:
+        async with open_accounts(settings_) as accounts:
+            return await act(accounts)
+
+    try:
+        return asyncio.run(work())
+    except (ApiError, SchemaTooNewError) as error:
+        fail(str(error))
+        raise
+
+
+@users.command(name="add")
+def add_user(
+    username: str,
+    *,
+    email: str | None = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Add a user. It needs a token to sign in: see 'actorium tokens create'."""
+    user = _with_accounts(
+        read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.add_user(username, email)
+    )
+    console.print(f"Added user {user.username} ({user.id}).", highlight=False)
+
+
+@users.command(name="list")
+def list_users(*, data_dir: DataDir = None, config: Config = None, set_: Set = None) -> None:
+    """List all users."""
+    found = _with_accounts(read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.list_users())
+    _print_table(
+        ["username", "id", "email", "created"], [[u.username, u.id, u.email, iso(u.created_at)] for u in found]
+    )
+
+
+@users.command(name="remove")
+def remove_user(username: str, *, data_dir: DataDir = None, config: Config = None, set_: Set = None) -> None:
+    """Remove a user with everything that is theirs. Refused while a run of theirs is not over."""
+    _with_accounts(read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.remove_user(username))
+    console.print(f"Removed user {username}.", highlight=False)
+
+
+@tokens.command(name="create")
+def create_token(
+    username: str,
+    *,
+    name: str = "cli",
+    token: Annotated[
+        str | None, Parameter(help="Text of the token, at least 16 characters, instead of a random one.")
+    ] = None,
+    expires: Annotated[datetime | None, Parameter(help="When it stops working, such as 2027-01-31.")] = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Create an API token of a user and print it; it is shown only now."""
+    expires_at = None if expires is None else round(expires.replace(tzinfo=expires.tzinfo or UTC).timestamp() * 1000)
+    _, secret = _with_accounts(
+        read_settings(config, set_, data_dir=data_dir),
+        lambda accounts: accounts.create_token(username, name, token=token, expires_at=expires_at),
+    )
+    console.print(secret, highlight=False, markup=False, soft_wrap=True)
+
+
+@tokens.command(name="list")
+def list_tokens(username: str, *, data_dir: DataDir = None, config: Config = None, set_: Set = None) -> None:
+    """List a user's tokens; their texts are not stored."""
+    found = _with_accounts(
+        read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.list_tokens(username)
+    )
+    rows = [[t.id, t.name, iso(t.created_at), iso(t.expires_at) if t.expires_at else "never"] for t in found]
+    _print_table(["id", "name", "created", "expires"], rows)
+
+
+@tokens.command(name="revoke")
+def revoke_token(token: str, *, data_dir: DataDir = None, config: Config = None, set_: Set = None) -> None:
+    """Revoke a token, named by its id or its text; a running server knows it within 5 seconds."""
+    _with_accounts(read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.revoke_token(token))
+    console.print("Revoked.", highlight=False)
+
+
+def _print_table(columns: list[str], rows: list[list[Any]]) -> None:
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    console.print(table)

@@ -1,0 +1,7 @@
+"""Starts the Actor."""
+
+import asyncio
+
+from .main import main
+
+asyncio.run(main())

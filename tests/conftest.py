@@ -1,0 +1,23 @@
+"""Flags that add what needs more than Python: in CI a missing dependency is a failure, never a skip."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+_FLAGS = {"postgres": "--postgres", "s3": "--s3", "node": "--node"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    for marker, flag in _FLAGS.items():
+        with contextlib.suppress(ValueError):
+            parser.addoption(flag, action="store_true", help=f"also run the tests marked {marker}")
+    parser.addoption("--fault-rounds", type=int, default=3, help="rounds of each fault test")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker, flag in _FLAGS.items():
+            if item.get_closest_marker(marker) and not config.getoption(flag):
+                item.add_marker(pytest.mark.skip(reason=f"needs {flag}"))

@@ -1,0 +1,203 @@
+"""The run engine on real SQLite, with a runtime and a clock the test controls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actorium.domain.models import Actor, Build, JobStatus, Meta, Run, User
+from actorium.domain.secrets import Vault
+from actorium.engine.parts import EngineSettings, Parts
+from actorium.engine.supervisor import Supervisor
+from actorium.kit import Signals
+from actorium.services.access import Access, Principal
+from actorium.services.actors import Actors
+from actorium.services.builds import Builds
+from actorium.services.events import Event, SystemInfo
+from actorium.services.runs import Runs, RunSettings, StartOptions
+from actorium.storage import accounts, builds, catalog, jobs
+from actorium.storage.accounts import AccountReader
+from actorium.storage.db import Tx
+from actorium.storage.logs import LogStore
+from actorium.storage.sqlite import SqliteDatabase
+from fakes.clock import FakeClock
+from fakes.runtime import FakeProcess, FakeRuntime
+
+BOB = Principal("bobbobbobbobbobbo", "bob", "token")
+
+
+class RecordedEvents:
+    """Keeps what the engine sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str, Any]] = []
+        self.pending: dict[str, list[str]] = {}
+        self.closed: list[str] = []
+
+    def send(self, run_id: str, name: str, data: Any = None) -> None:
+        self.sent.append((run_id, name, data))
+
+    def set_pending(self, run_id: str, events: Any) -> None:
+        self.pending[run_id] = [event.name for event in events if isinstance(event, Event)]
+
+    def clear_pending(self, run_id: str) -> None:
+        self.pending.pop(run_id, None)
+
+    def send_system_info(self, run_id: str, info: SystemInfo) -> None:
+        self.sent.append((run_id, "systemInfo", info))
+
+    def close_run(self, run_id: str) -> None:
+        self.closed.append(run_id)
+
+    def connection_count(self, run_id: str) -> int:
+        return 0
+
+    def names(self) -> list[str]:
+        return [name for _, name, _ in self.sent if name != "systemInfo"]
+
+
+@dataclass
+class Engine:
+    """Everything a test of the engine handles."""
+
+    clock: FakeClock
+    runtime: FakeRuntime
+    events: RecordedEvents
+    db: SqliteDatabase
+    logs: LogStore
+    runs: Runs
+    signals: Signals
+    parts: Parts
+    actor: Actor
+    supervisor: Supervisor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.supervisor = Supervisor(self.parts)
+
+    async def start(self, **options: Any) -> Run:
+        return await self.runs.start(BOB, self.actor.id, StartOptions(**options), None, Meta("API"))
+
+    async def running(self, **options: Any) -> tuple[Run, FakeProcess]:
+        """A run whose process exists."""
+        run = await self.start(**options)
+        process = await self.process_of(run)
+        return await self.until(run, lambda current: current.status is JobStatus.RUNNING), process
+
+    async def process_of(self, run: Run, number: int = 1) -> FakeProcess:
+        """The ``number``-th process of a run, once it exists."""
+
+        def found() -> list[FakeProcess]:
+            return [one for one in self.runtime.processes.values() if one.spec.run_id == run.id]
+
+        await self.settle(lambda: len(found()) >= number)
+        return found()[number - 1]
+
+    async def get(self, run: Run) -> Run:
+        async def op(tx: Tx) -> Run | None:
+            return await jobs.get_run(tx, run.id)
+
+        current = await self.db.read("get", op)
+        assert current is not None
+        return current
+
+    async def until(self, run: Run, condition: Callable[[Run], bool]) -> Run:
+        async with asyncio.timeout(20):
+            while not condition(current := await self.get(run)):
+                await asyncio.sleep(0)
+        return current
+
+    async def ended(self, run: Run) -> Run:
+        return await self.until(run, lambda current: current.status.is_terminal)
+
+    async def settle(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0)
+
+    async def quiet(self) -> None:
+        """Let everything that can happen at this time happen: several trips through the database."""
+        for _ in range(5):
+            await self.db.read("quiet", jobs.list_live_runs)
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+    async def restart(self) -> None:
+        """A new supervisor, as after a crash of the server."""
+        await self.supervisor.stop()
+        self.supervisor = Supervisor(self.parts)
+        await self.supervisor.start()
+
+    async def log(self, run: Run) -> str:
+        return "".join([lines.decode() async for lines in self.logs.read_lines(run.id)])
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    clock = FakeClock()
+    signals = Signals()
+    db = SqliteDatabase(tmp_path / "engine.db", synchronous="OFF")
+    await db.start()
+    logs = LogStore(tmp_path / "logs")
+    await logs.start()
+    vault = Vault(b"k" * 32)
+
+    async def no_runs(_actor_id: str) -> None:
+        return
+
+    actors, build_service = Actors(db, clock, vault, no_runs), Builds(db, clock, signals, logs)
+    now = clock.now_ms()
+    actor = Actor("actoractoractoract"[:17], BOB.user_id, "counter", now, now, {"build": "latest"}, {})
+    build = Build(
+        id="buildbuildbuildbui"[:17],
+        actor_id=actor.id,
+        user_id=BOB.user_id,
+        version_number="0.1",
+        build_number="0.1.1",
+        status=JobStatus.SUCCEEDED,
+        started_at=now,
+        finished_at=now,
+        meta=Meta("API"),
+        options={"memoryMbytes": 4096},
+        tag="latest",
+        exit_code=0,
+        status_message=None,
+        running_at=now,
+        abort_requested=False,
+        env_vars=(),
+        actor_version={},
+        image_kind="native",
+        image_state={},
+    )
+
+    async def prepare(tx: Tx) -> None:
+        await accounts.insert_user(tx, User(BOB.user_id, BOB.username, "bob@example.com", now))
+        await catalog.insert_actor(tx, actor)
+        await builds.insert_build(tx, build)
+        await builds.set_tag(tx, actor.id, "latest", build.id)
+
+    await db.write("prepare", prepare)
+    runs = Runs(db, clock, signals, actors, build_service, logs, RunSettings(1024, 0, 4096, 30))
+    runtime, events = FakeRuntime(clock), RecordedEvents()
+    parts = Parts(
+        db=db,
+        clock=clock,
+        signals=signals,
+        runtime=runtime,
+        logs=logs,
+        events=events,
+        settings=EngineSettings(5, 4096, 10, "http://127.0.0.1:1", "http://127.0.0.1:1", "127.0.0.1"),
+        run_token=Access(AccountReader(db), clock, b"k" * 32).run_token,
+        open_secret=vault.open,
+        events_url=lambda run: f"ws://127.0.0.1:1/{run.id}",
+    )
+    made = Engine(clock, runtime, events, db, logs, runs, signals, parts, actor)
+    await made.supervisor.start()
+    yield made
+    await made.supervisor.stop()
+    await logs.stop()
+    await db.stop()
