@@ -18,6 +18,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from blockbuster import blockbuster_ctx
 
 from actorium.kit import random_text
 from actorium.services.access import Principal
@@ -25,6 +26,7 @@ from actorium.storage.blobs import Blobs, LocalBlobs, ObjectStoreBlobs
 from actorium.storage.db import Database, Tx
 from actorium.storage.postgres import PostgresDatabase
 from actorium.storage.sqlite import SqliteDatabase
+from conformance.process_harness import ProcessHarness, end_everything
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -193,3 +195,14 @@ async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await store.start()
     yield store
     await store.stop()
+
+
+@pytest.fixture
+async def harness(tmp_path: Path) -> AsyncIterator[ProcessHarness]:
+    """An open process runtime; whatever still runs in it at the end is ended."""
+    harness = ProcessHarness(tmp_path)
+    with blockbuster_ctx("actorium"):
+        await harness.runtime.open()
+        yield harness
+        await harness.runtime.close()
+        await end_everything(harness.root)

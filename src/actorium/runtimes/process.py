@@ -1,27 +1,18 @@
-"""Runs as native processes: each under a shim that outlives the server, in a session and directory of its own."""
+"""Runs attempts as plain processes of this machine, each under a keeper that outlives the server."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
-import json
+import logging
 import os
-import shutil
-import signal
 import socket
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-import structlog
 
-from actorium.kit import kill_marked
 from actorium.runtimes import (
     Capabilities,
     Checkpoint,
@@ -34,455 +25,334 @@ from actorium.runtimes import (
     StartError,
     Usage,
 )
-from actorium.runtimes.shim import FRAME, READ_BYTES, write_exit
+from actorium.runtimes.attempts import AttemptDir, Ended, NativeImage, clear_leftovers, list_attempts
+from actorium.runtimes.link import Link, Spawner, first_of
+from actorium.runtimes.shim.spool import read_frames
 
-_log = structlog.get_logger("actorium.runtime")
-_NAME = "process"
+T = TypeVar("T")
+NAME = "process"
 _VERSION = 1
-_MARKER = "ACTORIUM_ATTEMPT"
-_BASE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_READ_BYTES = 4 * READ_BYTES
-_POLL_SECS = 1.0
-_STUCK_SECS = 10.0
-"""How much later than asked a shim may end its tree before it is taken for stuck."""
-
-
-class _Link(asyncio.Protocol):
-    """The connection to one live shim; ``closed`` once the shim is gone."""
-
-    def __init__(self) -> None:
-        self.started: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        self.closed = asyncio.Event()
-        self.output = asyncio.Event()
-        self.usage: Usage | None = None
-        self._buffer = b""
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the event loop."""
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Called by the event loop with whole and partial lines."""
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        for line in lines:
-            self._take(json.loads(line))
-
-    def _take(self, message: dict[str, Any]) -> None:
-        match message.pop("type"):
-            case "output":
-                self.output.set()
-            case "stats":
-                self.usage = msgspec.convert(message, Usage)
-            case "started":
-                self._resolve(None)
-            case "error":
-                self._resolve(str(message["message"]))
-
-    def _resolve(self, error: str | None) -> None:
-        if not self.started.done():
-            self.started.set_result(error)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the event loop's signature
-        """Called by the event loop when the shim is gone."""
-        self._resolve("its keeper process ended unexpectedly")
-        self.closed.set()
-        self.output.set()
-
-    def stop(self, grace_secs: float) -> None:
-        """Ask the shim to end its tree."""
-        if self._transport is not None:
-            self._transport.write(json.dumps({"stop": grace_secs}).encode() + b"\n")
-
-    def close(self) -> None:
-        """Let go of the shim."""
-        if self._transport is not None:
-            self._transport.close()
+_FILE_THREADS = 4
+# Each may hold the interpreter for 5 ms before the event loop gets its turn.
+_READ_THREADS = 2
+_READ_BYTES = 256 * 1024
+_JOIN_MS = 4
+_RETRY_SECS = (0.005, 1.0)
+_START_SECS = 30.0
+_HUNG_SECS = 15.0
+_log = logging.getLogger("actorium.runtimes.process")
 
 
 class ProcessRuntime:
-    """Attempts below ``root``, one directory each. ``max_spool_bytes`` limits what is kept of an attempt's output."""
+    """The ``Runtime`` for images of kind ``native``.
+
+    ``root`` holds one directory per attempt and belongs to this runtime; ``max_spool_bytes`` bounds
+    the output kept of one attempt, what comes after is dropped and said so. ``open`` it before use.
+    """
 
     def __init__(self, root: Path, *, max_spool_bytes: int = 1 << 33) -> None:
-        self._root = root
+        self._root = root.absolute()
         self._max_spool_bytes = max_spool_bytes
-        self._links: dict[str, _Link] = {}
-        self._connecting: dict[str, asyncio.Lock] = {}
-        self._spawner: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        self._respawning = threading.Lock()
+        self._spawner = Spawner()
+        self._links: dict[str, Link] = {}
+        self._connecting: dict[str, asyncio.Task[Link | Ended | None]] = {}
+        self._unannounced: set[str] = set()
+        self._is_closed = False
+        self._make_pools()
+
+    def _make_pools(self) -> None:
+        # Reading floods of output must not keep starts waiting.
+        self._files = ThreadPoolExecutor(_FILE_THREADS, "attempt-files")
+        self._reads = ThreadPoolExecutor(_READ_THREADS, "attempt-output")
 
     async def open(self) -> None:
-        """Start the spawner."""
-        await asyncio.to_thread(self._start_spawner)
+        """Get ready: clear up after a killed predecessor and start the spawner."""
+        if self._is_closed:
+            self._is_closed = False
+            self._make_pools()
+        await self._in_thread(self._open_root)
+        await self._spawner.open()
+
+    def _open_root(self) -> None:
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        clear_leftovers(self._root)
 
     async def close(self) -> None:
-        """Let go of every attempt; they go on."""
+        """Let go of everything; attempts go on and are found again by their handles."""
+        self._is_closed = True
+        await asyncio.gather(*self._connecting.values(), return_exceptions=True)
         for link in list(self._links.values()):
             link.close()
         self._links.clear()
-        await asyncio.to_thread(self._stop_spawner)
+        await self._spawner.close()
+        for pool in (self._files, self._reads):
+            pool.shutdown(wait=False)
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._files, function, *arguments)
+
+    def _directory(self, handle: Handle) -> AttemptDir:
+        return AttemptDir(self._root, handle.attempt_id)
+
+    @property
+    def spawner_pid(self) -> int | None:
+        """The process that forks keepers, ``None`` before ``open`` and after ``close``."""
+        return self._spawner.pid
 
     def capabilities(self) -> Capabilities:
         """What this runtime can do here."""
         return Capabilities(
-            _NAME,
+            name=NAME,
             survives_server=True,
             enforces_memory=True,
-            detail="native processes without isolation; memory of the whole tree is measured every 0.1 to 0.4 s",
+            detail="memory is limited by watching the processes of a run, 2 to 10 times a second",
         )
-
-    def _start_spawner(self) -> None:
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        shim = Path(__file__).with_name("shim.py")
-        self._spawner = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(shim), str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env={},
-            start_new_session=True,
-        )
-        theirs.close()
-        self._control = ours
-
-    def _stop_spawner(self) -> None:
-        if self._control is not None:
-            self._control.close()
-            self._control = None
-        if self._spawner is not None:
-            self._spawner.wait()
-            self._spawner = None
 
     async def start(self, spec: RunSpec, checkpoint: Checkpoint) -> Handle:
-        """Start an attempt; see ``Runtime.start``."""
-        handle = Handle(_NAME, _VERSION, spec.attempt_id, spec.run_id, {})
+        """Start the attempt and return once its main process exists; see ``Runtime.start``."""
+        if spec.image.kind != "native":
+            raise StartError(f"An image of kind {spec.image.kind!r} cannot run as a plain process")
+        image = msgspec.convert(spec.image.state, NativeImage)
+        handle = Handle(NAME, _VERSION, spec.attempt_id, spec.run_id, {})
         directory = self._directory(handle)
+        launch = directory.launch_line(spec, image, self._max_spool_bytes)
+        self._unannounced.add(spec.attempt_id)
         try:
-            await asyncio.to_thread(self._prepare, spec, handle, directory)
-            await checkpoint(handle)
-            link = await self._spawn(directory)
-            error = await link.started
-        except OSError as failure:
-            await self._discard(directory)
-            raise StartError(f"{failure.strerror or failure}") from failure
-        except BaseException:
-            await asyncio.shield(self._discard(directory))
+            await self._in_thread(directory.prepare, handle, image)
+            try:
+                await checkpoint(handle)
+            except Exception:
+                await self._in_thread(directory.delete)
+                raise
+        finally:
+            self._unannounced.discard(spec.attempt_id)
+        try:
+            await self._spawn(directory, launch)
+        except StartError:
+            await self._in_thread(directory.delete)
             raise
-        if error is not None:
-            await link.closed.wait()
-            await asyncio.to_thread(kill_marked, _MARKER, spec.attempt_id)
-            await self._discard(directory)
-            raise StartError(f"the command {_command_text(spec)} cannot be executed: {error}")
-        self._keep(handle.attempt_id, link)
         return handle
 
-    def _prepare(self, spec: RunSpec, handle: Handle, directory: Path) -> None:
-        state = spec.image.state
-        directory.mkdir(mode=0o700)
-        (directory / "handle.json").write_bytes(msgspec.json.encode(handle))
-        work = directory / "work"
-        shutil.copytree(state["app_dir"], work, symlinks=True)
-        for name, target in state.get("links", {}).items():
-            link = work / name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(target)
-        for name in ("tmp", "home"):
-            (directory / name).mkdir(mode=0o700)
-        env = {
-            "LANG": "C.UTF-8",
-            **state.get("env", {}),
-            **spec.env,
-            "PATH": ":".join([*state.get("bin_dirs", []), _BASE_PATH]),
-            "HOME": str(directory / "home"),
-            "TMPDIR": str(directory / "tmp"),
-            "PWD": str(work),
-            _MARKER: spec.attempt_id,
-        }
-        first, *rest = state["command"]
-        command = [_find(first, env["PATH"]), *rest]
-        # Its directory is private to this user, so the token in it is too.
-        (directory / "spec.json").write_text(
-            json.dumps(
-                {
-                    "command": command,
-                    "env": env,
-                    "cwd": str(work / state.get("workdir", ".")),
-                    "memory_bytes": spec.memory_mbytes * 1024 * 1024,
-                    "max_spool_bytes": self._max_spool_bytes,
-                }
-            )
-        )
-
-    async def _spawn(self, directory: Path) -> _Link:
-        ours, theirs = socket.socketpair()
-        try:
-            await asyncio.to_thread(self._request_shim, directory, theirs)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        return await self._open_link(ours)
-
-    def _request_shim(self, directory: Path, theirs: socket.socket) -> None:
-        for is_last in (False, True):
-            control = self._control
-            if control is None:
-                raise StartError("the server is stopping")
+    async def _spawn(self, directory: AttemptDir, launch: bytes) -> None:
+        for _ in range(2):
+            link = await self._fork_keeper()
+            link.write(launch)
             try:
-                socket.send_fds(control, [str(directory).encode()], [theirs.fileno()])
+                await first_of(link.started, link.closed, timeout_secs=_START_SECS)
+            except asyncio.CancelledError:
+                link.close()
+                raise
+            if link.started.done() and not link.started.cancelled():
+                if (failure := link.started.result()) is not None:
+                    link.close()
+                    raise StartError(f"The Actor's process cannot be started: {failure}")
+                self._adopt(directory.attempt_id, link)
                 return
-            except (BrokenPipeError, ConnectionResetError):
-                if is_last:
-                    raise
-            with self._respawning:
-                if self._control is control:
-                    self._stop_spawner()
-                    self._start_spawner()
+            link.close()
+            # The spawner or the keeper died on the way, or hangs. Unclaimed, nothing was executed.
+            phase = await self._in_thread(lambda: directory.phase(decide=False))
+            if phase is not Phase.GONE:
+                await self._stop(directory, 0)
+                break
+            await self._spawner.open()
+        await self._in_thread(lambda: directory.phase(decide=True))
+        await self._stop(directory, 0)
+        raise StartError("The Actor's process cannot be started: its keeper ended before it")
 
-    async def _open_link(self, sock: socket.socket) -> _Link:
-        sock.setblocking(False)
-        _, link = await asyncio.get_running_loop().create_connection(_Link, sock=sock)
+    async def _fork_keeper(self) -> Link:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            link = await self._connected(ours)
+            await self._spawner.request(b"S", theirs)
         return link
 
-    def _keep(self, attempt_id: str, link: _Link) -> None:
+    async def _connected(self, connection: socket.socket) -> Link:
+        _, link = await asyncio.get_running_loop().create_unix_connection(Link, sock=connection)
+        return link
+
+    def _adopt(self, attempt_id: str, link: Link) -> None:
         self._links[attempt_id] = link
 
-    async def inspect(self, handles: Sequence[Handle]) -> list[Observed]:
-        """What each attempt is doing."""
-        return list(await asyncio.gather(*(self._inspect(handle) for handle in handles)))
+        def forget(_: object) -> None:
+            if self._links.get(attempt_id) is link:
+                del self._links[attempt_id]
 
-    async def _inspect(self, handle: Handle) -> Observed:
-        if await self._link(handle) is not None:
-            return Observed(Phase.RUNNING)
-        ended = await asyncio.to_thread(self._ended, handle)
-        return Observed(Phase.GONE) if ended is None else Observed(Phase.EXITED, ended)
+        link.closed.add_done_callback(forget)
 
-    async def _link(self, handle: Handle) -> _Link | None:
-        """The connection to the attempt's shim, ``None`` when there is no shim any more."""
-        lock = self._connecting.setdefault(handle.attempt_id, asyncio.Lock())
-        try:
-            async with lock:
-                link = self._links.get(handle.attempt_id)
-                if link is not None:
-                    return None if link.closed.is_set() else link
-                sock = await asyncio.to_thread(self._connect, handle)
-                if sock is None:
-                    return None
-                link = await self._open_link(sock)
-                self._keep(handle.attempt_id, link)
+    async def _reach(self, directory: AttemptDir) -> Link | Ended | None:
+        """A live connection to the attempt's keeper, or how the attempt ended; ``None`` for an unknown one."""
+        if self._is_closed:
+            raise ConnectionError("the process runtime is closed")
+        link = self._links.get(directory.attempt_id)
+        if link is not None and not link.closed.done():
+            return link
+        task = self._connecting.get(directory.attempt_id)
+        if task is None or task.done():
+            task = asyncio.create_task(self._find(directory), name=f"reach {directory.attempt_id}")
+            self._connecting[directory.attempt_id] = task
+            task.add_done_callback(lambda done: self._forget(directory.attempt_id, done))
+        return await asyncio.shield(task)
+
+    def _forget(self, attempt_id: str, done: asyncio.Task[Link | Ended | None]) -> None:
+        if self._connecting.get(attempt_id) is done:
+            del self._connecting[attempt_id]
+
+    async def _find(self, directory: AttemptDir) -> Link | Ended | None:
+        pause_secs, longest_secs = _RETRY_SECS
+        while not self._is_closed:
+            phase = await self._in_thread(lambda: directory.phase(decide=True))
+            if phase is Phase.GONE:
+                return None
+            if phase is Phase.EXITED:
+                return await self._in_thread(directory.ended)
+            if phase is None:
+                if (ended := await self._settle_lost(directory)) is not None:
+                    return ended
+            elif (connection := await self._in_thread(directory.connect)) is not None:
+                link = await self._connected(connection)
+                self._adopt(directory.attempt_id, link)
                 return link
-        finally:
-            if not lock.locked():
-                self._connecting.pop(handle.attempt_id, None)
+            # Between its last file and its end, or just killed and not yet gone.
+            await asyncio.sleep(pause_secs)
+            pause_secs = min(2 * pause_secs, longest_secs)
+        raise ConnectionError("the process runtime is closed")
 
-    def _connect(self, handle: Handle) -> socket.socket | None:
-        try:
-            directory = os.open(self._directory(handle), os.O_PATH | os.O_DIRECTORY)
-        except OSError:
-            return None
-        try:
-            while True:
-                sock = socket.socket(socket.AF_UNIX)
-                try:
-                    # By way of the descriptor: a socket's path must be shorter than 108 bytes.
-                    sock.connect(f"/proc/self/fd/{directory}/shim.sock")
-                    return sock
-                except OSError:
-                    sock.close()
-                    if not _is_locked(f"/proc/self/fd/{directory}/started"):
-                        return None
-                    time.sleep(0.002)
-        finally:
-            os.close(directory)
+    async def _settle_lost(self, directory: AttemptDir) -> Ended | None:
+        complaint = await self._in_thread(directory.complaint)
+        _log.error("the keeper of attempt %s is gone: %s", directory.attempt_id, complaint or "killed")
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            await self._spawner.request(b"K", theirs)
+            theirs.close()
+            # What the spawner adopted dies here. No answer: it died itself, and init adopted them.
+            if await asyncio.get_running_loop().sock_recv(ours, 16) == b"left\n":
+                return None
+        return await self._in_thread(directory.settle_lost)
 
-    def _ended(self, handle: Handle) -> Exit | None:
-        """How an attempt without a shim ended; ``None`` if it never was one, and then it never will be."""
-        directory = self._directory(handle)
-        if (found := _read_exit(directory)) is not None:
-            return found
-        if not directory.exists():
-            return None
+    async def _end_of(self, directory: AttemptDir) -> Exit:
+        while True:
+            found = await self._reach(directory)
+            if found is None:
+                return Exit(error="lost")
+            if isinstance(found, Ended):
+                return found.exit
+            await asyncio.shield(found.closed)
+            if found.exit is not None:
+                return found.exit
+
+    async def _stop(self, directory: AttemptDir, grace_secs: float) -> Exit:
+        end = asyncio.create_task(self._end_of(directory))
+        asked = asyncio.create_task(self._ask_to_stop(directory, grace_secs))
         try:
-            os.close(os.open(directory / "started", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError:
-            pass
-        else:
-            return None
-        kill_marked(_MARKER, handle.attempt_id)
-        _log.warning("attempt lost its keeper process", run_id=handle.run_id, attempt_id=handle.attempt_id)
-        record = {"code": None, "signal": None, "oom_killed": False, "error": "lost"}
-        write_exit({**record, "finished_at_ms": time.time_ns() // 1_000_000, "usage": None}, directory)
-        return _read_exit(directory)
+            await asyncio.wait({end}, timeout=grace_secs + _HUNG_SECS)
+            while not end.done():
+                _log.error("the keeper of attempt %s does not end it; killing the keeper", directory.attempt_id)
+                await self._in_thread(directory.kill_keeper)
+                await asyncio.wait({end}, timeout=_HUNG_SECS)
+            return end.result()
+        finally:
+            end.cancel()
+            asked.cancel()
+
+    async def _ask_to_stop(self, directory: AttemptDir, grace_secs: float) -> None:
+        """Tell the keeper, and tell it again over a new connection if the one used is lost."""
+        while isinstance(link := await self._reach(directory), Link):
+            link.send({"do": "stop", "grace_secs": grace_secs})
+            await asyncio.shield(link.closed)
+
+    async def inspect(self, handles: Sequence[Handle]) -> list[Observed]:
+        """What each of the attempts is doing, in the order asked."""
+        directories = [self._directory(handle) for handle in handles]
+        seen = await self._in_thread(lambda: [self._look(directory) for directory in directories])
+        return [
+            observed if observed is not None else Observed(Phase.EXITED, await self._end_of(directory))
+            for directory, observed in zip(directories, seen, strict=True)
+        ]
+
+    @staticmethod
+    def _look(directory: AttemptDir) -> Observed | None:
+        phase = directory.phase(decide=True)
+        ended = directory.ended() if phase is Phase.EXITED else None
+        return Observed(phase, ended.exit if ended is not None else None) if phase is not None else None
 
     async def wait(self, handle: Handle) -> Exit:
-        """Return how the attempt ended, once nothing of it is left."""
-        link = await self._link(handle)
-        if link is not None:
-            await link.closed.wait()
-        return await asyncio.to_thread(self._ended, handle) or Exit(error="lost")
+        """Return once nothing of the attempt is left; ``error`` is ``lost`` for an unknown one."""
+        return await self._end_of(self._directory(handle))
 
     async def stop(self, handle: Handle, grace_secs: float) -> Exit:
-        """End the attempt; see ``Runtime.stop``."""
-        link = await self._link(handle)
-        if link is not None:
-            link.stop(grace_secs)
-            try:
-                async with asyncio.timeout(grace_secs + _STUCK_SECS):
-                    await link.closed.wait()
-            except TimeoutError:
-                _log.warning("the keeper process is stuck, killing it", attempt_id=handle.attempt_id)
-                await asyncio.to_thread(self._kill_shim, handle)
-                await link.closed.wait()
-        return await asyncio.to_thread(self._ended, handle) or Exit(error="lost")
-
-    def _kill_shim(self, handle: Handle) -> None:
-        for pid in _lock_holders(self._directory(handle) / "started"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """End the attempt: SIGTERM, after ``grace_secs`` SIGKILL to the whole tree (0: SIGKILL at once)."""
+        return await self._stop(self._directory(handle), grace_secs)
 
     async def remove(self, handle: Handle) -> None:
-        """Delete an ended attempt's directory."""
-        link = self._links.pop(handle.attempt_id, None)
-        if link is not None:
-            link.close()
-        await self._discard(self._directory(handle))
-
-    async def _discard(self, directory: Path) -> None:
-        await asyncio.to_thread(shutil.rmtree, directory, onerror=_make_removable)
+        """Delete the attempt's directory."""
+        await self._in_thread(self._directory(handle).delete)
 
     async def logs(self, handle: Handle, since: int) -> AsyncGenerator[LogChunk, None]:
-        """Follow the output; see ``Runtime.logs``."""
-        path = self._directory(handle) / "spool"
-        link = await self._link(handle)
-        offset = since
-        while True:
-            is_over = link is None or link.closed.is_set()
-            if link is not None:
-                link.output.clear()
-            chunks = await asyncio.to_thread(_read_frames, path, offset)
-            for chunk in chunks:
-                yield chunk
-                offset = chunk.next_offset
-            if chunks:
-                continue
-            if is_over or link is None:
-                return
-            if link.closed.is_set():
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECS):
-                    await link.output.wait()
+        """Follow the output from offset ``since``; ends when the attempt is over and everything was read."""
+        directory = self._directory(handle)
+        loop = asyncio.get_running_loop()
+        file: int | None = None
+        over = False
+        try:
+            while True:
+                if file is None:
+                    file = await loop.run_in_executor(self._reads, _open_spool, directory.path / "spool")
+                chunks: list[tuple[int, bytes, int]] = []
+                if file is not None:
+                    chunks = await loop.run_in_executor(self._reads, _read, file, since, over)
+                for at_ms, data, since in chunks:
+                    yield LogChunk(at_ms, data, since)
+                if chunks:
+                    continue
+                if over:
+                    return
+                found = await self._reach(directory)
+                if isinstance(found, Link):
+                    await found.output_beyond(since)
+                else:
+                    over = True
+        finally:
+            if file is not None:
+                os.close(file)
 
     async def stats(self, handle: Handle) -> Usage | None:
-        """The newest measurement; after the end the totals."""
-        link = self._links.get(handle.attempt_id)
-        if link is not None and not link.closed.is_set():
-            return link.usage
-        final = await asyncio.to_thread(_read_final_usage, self._directory(handle))
-        return final or (link.usage if link is not None else None)
+        """A new measurement while the attempt lives, the totals after it."""
+        directory = self._directory(handle)
+        while True:
+            found = await self._reach(directory)
+            if found is None:
+                return None
+            if isinstance(found, Ended):
+                return found.usage
+            if (usage := await found.measure()) is not None:
+                return usage
 
     async def list_managed(self) -> list[Handle]:
-        """Every attempt that has a directory."""
-        return await asyncio.to_thread(self._list_managed)
+        """Every attempt that has a directory, except those whose start has not been made known yet."""
+        found = await self._in_thread(self._list)
+        return [handle for handle in found if handle.attempt_id not in self._unannounced]
 
-    def _list_managed(self) -> list[Handle]:
-        found = []
-        for path in self._root.glob("*/handle.json"):
-            with contextlib.suppress(OSError, msgspec.DecodeError):
-                found.append(msgspec.json.decode(path.read_bytes(), type=Handle))
-        return found
-
-    def _directory(self, handle: Handle) -> Path:
-        return self._root / handle.attempt_id
-
-
-def _command_text(spec: RunSpec) -> str:
-    return " ".join(spec.image.state["command"])
-
-
-def _find(command: str, path: str) -> str:
-    found = shutil.which(command, path=path)
-    if found is None:
-        raise FileNotFoundError(2, f"the command {command} was not found, or is not executable")
-    return found
+    def _list(self) -> list[Handle]:
+        handles = []
+        for name in list_attempts(self._root):
+            try:
+                handle = AttemptDir(self._root, name).handle()
+            except msgspec.DecodeError:
+                # A machine that lost power may leave it empty; the directory's name is enough to clear up.
+                handle = Handle(NAME, _VERSION, name, "", {})
+            if handle is not None:
+                handles.append(handle)
+        return handles
 
 
-def _read_exit(directory: Path) -> Exit | None:
+def _open_spool(path: Path) -> int | None:
     try:
-        record = json.loads((directory / "exit.json").read_bytes())
+        return os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
-    del record["usage"]
-    return msgspec.convert(record, Exit)
 
 
-def _read_final_usage(directory: Path) -> Usage | None:
-    try:
-        usage = json.loads((directory / "exit.json").read_bytes())["usage"]
-    except FileNotFoundError:
-        return None
-    return msgspec.convert(usage, Usage) if usage is not None else None
-
-
-def _read_frames(path: Path, offset: int) -> list[LogChunk]:
-    """Whole frames from ``offset``, those of one millisecond joined."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            data = os.pread(file.fileno(), _READ_BYTES, offset)
-    except FileNotFoundError:
-        return []
-    chunks: list[LogChunk] = []
-    pieces: list[bytes] = []
-    position, stamp = 0, 0
-    while position + FRAME.size <= len(data):
-        at_ms, length = FRAME.unpack_from(data, position)
-        end = position + FRAME.size + length
-        if end > len(data):
-            break
-        if pieces and at_ms != stamp:
-            chunks.append(LogChunk(stamp, b"".join(pieces), offset + position))
-            pieces = []
-        stamp = at_ms
-        pieces.append(data[position + FRAME.size : end])
-        position = end
-    if pieces:
-        chunks.append(LogChunk(stamp, b"".join(pieces), offset + position))
-    return chunks
-
-
-def _is_locked(path: str) -> bool:
-    """Whether a living shim holds the file."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
-
-
-def _lock_holders(path: Path) -> list[int]:
-    """Processes that have ``path`` open."""
-    found = []
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
-        with contextlib.suppress(OSError):
-            if any(os.path.realpath(fd) == str(path) for fd in Path(f"/proc/{pid}/fd").iterdir()):
-                found.append(pid)
-    return found
-
-
-def _make_removable(function: Any, path: str, error: Any) -> None:
-    if isinstance(error[1], FileNotFoundError):
-        return
-    os.chmod(Path(path).parent, 0o700)
-    function(path)
+def _read(file: int, offset: int, final: bool) -> list[tuple[int, bytes, int]]:
+    return read_frames(file, offset, _READ_BYTES, _JOIN_MS, final=final)

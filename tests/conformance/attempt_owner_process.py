@@ -1,0 +1,41 @@
+"""A server's share in an attempt: starts one, prints its handle, and waits to be killed.
+
+Arguments: the runtime's root, the specs as JSON, and when to print: ``started``, ``checkpoint`` (and go on),
+or ``hold`` (print at the checkpoint and stay there).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import msgspec
+
+from actorium.runtimes import Handle, RunSpec
+from actorium.runtimes.process import ProcessRuntime
+
+
+async def main(root: str, specs: str, moment: str) -> None:
+    runtime = ProcessRuntime(Path(root))
+    await runtime.open()
+
+    def tell(handle: Handle) -> None:
+        print(msgspec.json.encode(handle).decode(), flush=True)
+
+    async def checkpoint(handle: Handle) -> None:
+        if moment != "started":
+            tell(handle)
+        if moment == "hold":
+            await asyncio.Event().wait()
+
+    async def start(spec: RunSpec) -> None:
+        handle = await runtime.start(spec, checkpoint)
+        if moment == "started":
+            tell(handle)
+
+    await asyncio.gather(*map(start, msgspec.json.decode(specs, type=list[RunSpec])))
+    await asyncio.Event().wait()
+
+
+asyncio.run(main(*sys.argv[1:]))
