@@ -374,7 +374,7 @@ async def _serve(
             access_log=False,
             lifespan="off",
             http="httptools",
-            ws="websockets",
+            ws="websockets-sansio",
             ws_ping_interval=_PING_SECS,
             ws_ping_timeout=300.0,
             ws_max_size=2**20,

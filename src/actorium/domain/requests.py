@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from actorium.domain.errors import ApiError, ErrorType, invalid
-from actorium.domain.times import iso, iso_or_none
+from actorium.domain.times import iso
 
 MAX_REQUEST_BYTES = 9_437_184
 _STATE_FIELDS = ("id", "handledAt", "lockExpiresAt", "lockByClient")
@@ -111,20 +111,16 @@ def parse_batch(raw: bytes, most: int) -> list[bytes]:
 
 
 def request_object(stored: StoredRequest, now: int) -> msgspec.Raw:
-    """The JSON a client gets: what was sent, with id and state. ``handledAt`` is there even when null."""
-    fields: dict[str, Any] = {"id": stored.id, **_RawObject.decode(stored.text)}
-    fields["handledAt"] = iso_or_none(stored.handled_at)
-    for name, default in (
-        ("retryCount", 0),
-        ("noRetry", False),
-        ("errorMessages", []),
-        ("userData", {}),
-        ("headers", {}),
-        ("payload", None),
-        ("loadedUrl", None),
-    ):
-        fields.setdefault(name, default)
-    if stored.handled_at is None and stored.lock_expires_at is not None and stored.lock_expires_at > now:
+    """The JSON a client gets: what was sent, with id and state.
+
+    No field is null: Crawlee for JavaScript refuses a request whose ``handledAt``, ``payload`` or ``loadedUrl`` is.
+    """
+    sent = _RawObject.decode(stored.text)
+    fields: dict[str, Any] = {"id": stored.id, "retryCount": 0}
+    fields |= {name: value for name, value in sent.items() if bytes(value) != b"null"}
+    if stored.handled_at is not None:
+        fields["handledAt"] = iso(stored.handled_at)
+    elif stored.lock_expires_at is not None and stored.lock_expires_at > now:
         fields["lockExpiresAt"] = iso(stored.lock_expires_at)
         fields["lockByClient"] = stored.lock_client_key
     return msgspec.Raw(_encode(fields))

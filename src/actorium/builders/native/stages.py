@@ -17,10 +17,11 @@ _IMAGE_ROOTS = ("/usr/src/app", "/home/myuser/app", "/home/myuser", "/app")
 _TAG = re.compile(r"(\d+(?:\.\d+)?)")
 
 NODE_ENV = {
+    "LANG": "C.UTF-8",
     "NODE_ENV": "production",
     "NODE_OPTIONS": "--max_old_space_size=30000 --max-http-header-size=80000",
 }
-PYTHON_ENV = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+PYTHON_ENV = {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 NO_BROWSERS = {
     "CRAWLEE_SKIP_BROWSER_INSTALL": "1",
     "PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD": "1",
