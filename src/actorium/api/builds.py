@@ -33,11 +33,11 @@ class BuildRoutes:
             Route("DELETE", build, "actorBuild_delete", self.delete),
             Route("POST", f"{build}/abort", "actorBuild_abort_post", self.abort),
             Route("GET", f"{build}/log", "actorBuild_log_get", self.log, public=True),
-            Route("GET", actor, "actor_builds_get", self.list_of_actor),
-            Route("POST", actor, "actor_builds_post", self.start),
+            Route("GET", actor, "actors_builds_get", self.list_of_actor),
+            Route("POST", actor, "actors_builds_post", self.start),
             Route("GET", f"{actor}/default", "actor_build_default_get", self.get_default),
-            Route("GET", f"{actor}/{{buildId}}", "actor_build_get", self.get_of_actor, public=True),
-            Route("POST", f"{actor}/{{buildId}}/abort", "actor_build_abort_post", self.abort_of_actor),
+            Route("GET", f"{actor}/{{buildId}}", "actors_build_get", self.get_of_actor, public=True),
+            Route("POST", f"{actor}/{{buildId}}/abort", "actors_build_abort_post", self.abort_of_actor),
         ]
 
     async def start(self, call: Call) -> Response:

@@ -88,14 +88,14 @@ class RunRoutes:
             Route("POST", f"{run}/resurrect", "PostResurrectRun", self.resurrect),
             Route("POST", f"{run}/reboot", "actorRun_reboot_post", self.reboot),
             Route("GET", f"{run}/log", "actorRun_log_get", self.log, public=True),
-            Route("POST", f"{actor}/runs", "actor_runs_post", self.start),
-            Route("GET", f"{actor}/runs", "actor_runs_get", self.list_of_actor),
+            Route("POST", f"{actor}/runs", "actors_runs_post", self.start),
+            Route("GET", f"{actor}/runs", "actors_runs_get", self.list_of_actor),
             Route("GET", last, "actor_runs_last_get", self.get_last),
             Route("POST", f"{last}/abort", "actor_runs_last_abort_post", self.abort_last),
             Route("POST", f"{last}/reboot", "actor_runs_last_reboot_post", self.reboot_last),
             Route("GET", f"{last}/log", "actor_runs_last_log_get", self.log_of_last),
-            Route("GET", f"{actor}/runs/{{runId}}", "actor_run_get", self.get_of_actor),
-            Route("POST", f"{actor}/runs/{{runId}}/abort", "actor_run_abort_post", self.abort_of_actor),
+            Route("GET", f"{actor}/runs/{{runId}}", "actors_run_get", self.get_of_actor),
+            Route("POST", f"{actor}/runs/{{runId}}/abort", "actors_run_abort_post", self.abort_of_actor),
             Route("POST", f"{actor}/runs/{{runId}}/resurrect", "actor_run_resurrect_post", self.resurrect_of_actor),
         ]
 
