@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
+
+pytest_plugins = ["support.databases"]
 
 _FLAGS = {"postgres": "--postgres", "s3": "--s3", "node": "--node"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     for marker, flag in _FLAGS.items():
-        with contextlib.suppress(ValueError):
-            parser.addoption(flag, action="store_true", help=f"also run the tests marked {marker}")
+        parser.addoption(flag, action="store_true", help=f"also run the tests marked {marker}")
     parser.addoption("--fault-rounds", type=int, default=3, help="rounds of each fault test")
 
 

@@ -1,4 +1,4 @@
-"""The run engine on real SQLite, with a runtime and a clock the test controls."""
+"""The run engine on a real database, with a runtime and a clock the test controls."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from actorium.services.events import Event, SystemInfo
 from actorium.services.runs import Runs, RunSettings, StartOptions
 from actorium.storage import accounts, builds, catalog, jobs
 from actorium.storage.accounts import AccountReader
-from actorium.storage.db import Tx
+from actorium.storage.db import Database, Tx
 from actorium.storage.logs import LogStore
-from actorium.storage.sqlite import SqliteDatabase
 from fakes.clock import FakeClock
 from fakes.runtime import FakeProcess, FakeRuntime
 
@@ -68,7 +67,7 @@ class Engine:
     clock: FakeClock
     runtime: FakeRuntime
     events: RecordedEvents
-    db: SqliteDatabase
+    db: Database
     logs: LogStore
     runs: Runs
     signals: Signals
@@ -137,11 +136,10 @@ class Engine:
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
     clock = FakeClock()
     signals = Signals()
-    db = SqliteDatabase(tmp_path / "engine.db", synchronous="OFF")
-    await db.start()
+    db = database
     logs = LogStore(tmp_path / "logs")
     await logs.start()
     vault = Vault(b"k" * 32)
@@ -200,4 +198,3 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     yield made
     await made.supervisor.stop()
     await logs.stop()
-    await db.stop()

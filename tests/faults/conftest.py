@@ -1,18 +1,28 @@
-"""Real servers that are killed."""
+"""Real servers that are killed, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from actorium.kit import random_text
+from support.databases import postgres_program
 from support.platform import Platform
 
 
-@pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    found = Platform(tmp_path / "data").start()
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platform]:
+    env = {}
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_server")
+        name = "faults_" + random_text(12, "abcdefghijklmnopqrstuvwxyz")
+        create = [postgres_program("psql"), url.format("postgres"), "-c", f"CREATE DATABASE {name}"]
+        subprocess.run(create, check=True, capture_output=True)
+        env["ACTORIUM_DATABASE_URL"] = url.format(name)
+    found = Platform(tmp_path / "data", env=env).start()
     found.first_token()
     yield found
     found.stop()

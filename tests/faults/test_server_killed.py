@@ -155,7 +155,7 @@ def test_sigterm_leaves_runs_alone_and_interrupt_migrates_them(platform: Platfor
     assert processes_of(run["id"]) == [before]
     platform.stop()
 
-    migrating = Platform(platform.data_dir, "--stop-runs", "--set", "migration_window_secs=0.2")
+    migrating = Platform(platform.data_dir, "--stop-runs", "--set", "migration_window_secs=0.2", env=platform.env)
     migrating.start()
     assert processes_of(run["id"]) == [before]
     migrating.stop(signal.SIGINT)

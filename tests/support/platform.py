@@ -36,7 +36,7 @@ class Platform:
         self.data_dir = data_dir
         self.url = ""
         self._flags = list(flags)
-        self._env = env
+        self.env = env or {}
         self._command = command
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
@@ -55,7 +55,7 @@ class Platform:
         with self._log.open("a") as log:
             command = [sys.executable, "-m", "actorium", self._command, "--data-dir", str(self.data_dir)]
             command += ["--port", str(self._port), *self._flags]
-            env = {**os.environ, **(self._env or {}), "ACTORIUM_LOG_FORMAT": "json"}
+            env = {**os.environ, **self.env, "ACTORIUM_LOG_FORMAT": "json"}
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True, env=env)
 
         def ready() -> bool:
@@ -77,7 +77,8 @@ class Platform:
 
     def cli(self, *words: str) -> str:
         command = [sys.executable, "-m", "actorium", *words, "--data-dir", str(self.data_dir)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        env = {**os.environ, **self.env}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
 

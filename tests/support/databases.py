@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import getpass
 import os
 import shutil
@@ -29,12 +28,6 @@ from actorium.storage.sqlite import SqliteDatabase
 from conformance.process_harness import ProcessHarness, end_everything
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    for flag in ("--postgres", "--s3"):
-        with contextlib.suppress(ValueError):  # another conftest offers it too
-            parser.addoption(flag, action="store_true", help=f"also run what needs {flag[2:]}")
-
-
 def _wanted(config: pytest.Config, flag: str) -> bool:
     return bool(config.getoption(flag, default=False))
 
@@ -55,7 +48,8 @@ def free_port() -> int:
         return port
 
 
-def _bin(name: str) -> str:
+def postgres_program(name: str) -> str:
+    """A program of the PostgreSQL installation."""
     found = shutil.which(name)
     if found is None:
         candidates = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
@@ -80,7 +74,19 @@ def postgres_server() -> Iterator[str]:
         shutil.chown(folder, "postgres", "postgres")
     data = folder / "data"
     subprocess.run(
-        [*prefix, _bin("initdb"), "-D", str(data), "-U", user, "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"],
+        [
+            *prefix,
+            postgres_program("initdb"),
+            "-D",
+            str(data),
+            "-U",
+            user,
+            "--auth=trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ],
         check=True,
         stdout=subprocess.DEVNULL,
         cwd="/",
@@ -89,11 +95,15 @@ def postgres_server() -> Iterator[str]:
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     log = (folder / "server.log").open("wb")
     server = subprocess.Popen(
-        [*prefix, _bin("postgres"), "-D", str(data), *options], stdout=log, stderr=log, cwd="/", start_new_session=True
+        [*prefix, postgres_program("postgres"), "-D", str(data), *options],
+        stdout=log,
+        stderr=log,
+        cwd="/",
+        start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 60
-        while subprocess.run([_bin("pg_isready"), "-q", "-h", str(folder)], check=False).returncode:
+        while subprocess.run([postgres_program("pg_isready"), "-q", "-h", str(folder)], check=False).returncode:
             if server.poll() is not None or time.monotonic() > deadline:
                 pytest.fail((folder / "server.log").read_text())
         yield f"postgresql://{user}@/{{}}?host={folder}"
