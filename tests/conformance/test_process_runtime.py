@@ -155,7 +155,9 @@ print(json.dumps({
         handle = await own.start(harness.python(code), no_checkpoint)
         seen = json.loads(joined(await read_all(own, handle)))
         ignored = await own.start(harness.run_spec(["grep", "SigIgn", "/proc/self/status"]), no_checkpoint)
-        assert int(joined(await read_all(own, ignored)).split()[1], 16) == 0
+        # 32 and 33 belong to the C library, and Python cannot set them: whoever started the tests decides.
+        of_the_c_library = 1 << 31 | 1 << 32
+        assert int(joined(await read_all(own, ignored)).split()[1], 16) & ~of_the_c_library == 0
     signal.signal(signal.SIGHUP, previous)
     await own.close()
     assert seen == {

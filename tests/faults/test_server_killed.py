@@ -29,7 +29,7 @@ for _ in range(3):
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            print("child")
+            os.write(1, b"child\\n")
             time.sleep(1000)
         os._exit(0)
 print("ready")
