@@ -22,7 +22,7 @@ for _ in range(4):
             os.write(1, b"grandchild\\n")
             time.sleep(1000)
         os._exit(0)
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 for fd in (0, 1, 2):
     os.close(fd)
 time.sleep(1000)
@@ -45,7 +45,7 @@ def test_a_tree_that_ignores_everything_is_gone_after_an_abort(platform: Platfor
 
 
 def test_what_a_finished_process_leaves_behind_is_ended(platform: Platform) -> None:
-    code = _TREE.partition('print("ready"')[0] + "time.sleep(0.3)\n"
+    code = _TREE.partition('os.write(1, b"ready')[0] + "time.sleep(0.3)\n"
     run_id = start(platform, "leaver", code)
     ended = platform.ended(run_id)
     assert (ended["status"], ended["exitCode"]) == ("SUCCEEDED", 0)

@@ -27,6 +27,7 @@ class Queue(msgspec.Struct, frozen=True):
 
     id: str
     last_order_no: int
+    last_lock_order_no: int
     had_multiple_clients: bool
     modified_at: int
 
@@ -77,14 +78,20 @@ async def open_for_change(
             seen = [client.key, client.key]
     row = await tx.fetchrow(
         f"UPDATE request_queues SET {', '.join(assignments)} WHERE {condition} "
-        "RETURNING id, last_order_no, had_multiple_clients, modified_at",
+        "RETURNING id, last_order_no, last_lock_order_no, had_multiple_clients, modified_at",
         *values,
         *seen,
         *args,
     )
     if row is None:
         return None
-    return Queue(row["id"], row["last_order_no"], bool(row["had_multiple_clients"]), row["modified_at"])
+    return Queue(
+        row["id"],
+        row["last_order_no"],
+        row["last_lock_order_no"],
+        bool(row["had_multiple_clients"]),
+        row["modified_at"],
+    )
 
 
 class _Order:
@@ -93,8 +100,8 @@ class _Order:
     def __init__(self, queue: Queue, now: int) -> None:
         self.last = max(queue.last_order_no, now * _PER_MS)
 
-    def next(self, *, forefront: bool, at_ms: int = 0) -> int:
-        self.last = max(self.last + 1, at_ms * _PER_MS)
+    def next(self, *, forefront: bool) -> int:
+        self.last += 1
         return -self.last if forefront else self.last
 
 
@@ -282,7 +289,7 @@ async def lock_head(tx: Tx, queue: Queue, client: Client, *, limit: int, lock_se
         return []
     expires_at = now + lock_secs * 1000
     # Behind everything added before the expiry, or (from the front) before it; see the docs' ordering model.
-    first = expires_at * _PER_MS
+    first = _lock_order(queue, expires_at)
     await tx.executemany(
         "UPDATE requests SET order_no = ?, lock_expires_at = ?, lock_client_key = ?, lock_run_id = ? "
         "WHERE queue_id = ? AND id = ?",
@@ -298,8 +305,18 @@ async def lock_head(tx: Tx, queue: Queue, client: Client, *, limit: int, lock_se
             for position, row in enumerate(rows)
         ],
     )
-    await _count(tx, queue, write_count=len(rows))
+    await tx.execute(
+        "UPDATE request_queues SET last_lock_order_no = ?, write_count = write_count + ? WHERE id = ?",
+        first + len(rows),
+        len(rows),
+        queue.id,
+    )
     return [_head_item(row, expires_at) for row in rows]
+
+
+def _lock_order(queue: Queue, expires_at: int) -> int:
+    """Order numbers of locks are distinct too: locks of one millisecond expire in the order they were taken."""
+    return max(queue.last_lock_order_no + 1, expires_at * _PER_MS)
 
 
 async def has_locked(tx: Tx, queue_id: str, now: int) -> bool:
@@ -345,15 +362,19 @@ async def prolong_lock(
     if is_handled or not is_locked or not _owns(row, client):
         raise LockRefusedError
     expires_at = now + lock_secs * 1000
-    order_no = _Order(queue, now).next(forefront=forefront, at_ms=expires_at)
+    order_no = _lock_order(queue, expires_at)
     await tx.execute(
         "UPDATE requests SET order_no = ?, lock_expires_at = ? WHERE queue_id = ? AND id = ?",
-        order_no,
+        -order_no if forefront else order_no,
         expires_at,
         queue.id,
         request_id,
     )
-    await _count(tx, queue, write_count=1)
+    await tx.execute(
+        "UPDATE request_queues SET last_lock_order_no = ?, write_count = write_count + 1 WHERE id = ?",
+        order_no,
+        queue.id,
+    )
     return expires_at
 
 

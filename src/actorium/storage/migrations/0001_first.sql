@@ -235,6 +235,7 @@ CREATE TABLE request_queues (
   total_count BIGINT NOT NULL DEFAULT 0,
   handled_count BIGINT NOT NULL DEFAULT 0,
   last_order_no BIGINT NOT NULL DEFAULT 0,
+  last_lock_order_no BIGINT NOT NULL DEFAULT 0,
   first_client_key TEXT,
   had_multiple_clients SMALLINT NOT NULL DEFAULT 0,
   read_count BIGINT NOT NULL DEFAULT 0,
