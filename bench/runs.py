@@ -204,7 +204,8 @@ def main() -> None:
             "kill": repeated(kill_bare),
         }
         if node:
-            floors["node"] = repeated(lambda: first_line_bare([node, "-e", node_code]))
+            (folder / "main.js").write_text(node_code)
+            floors["node"] = repeated(lambda: first_line_bare([node, str(folder / "main.js")]))
         print("bare processes")
         for name, values in floors.items():
             row(name, values)

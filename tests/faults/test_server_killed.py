@@ -32,7 +32,7 @@ for _ in range(3):
             os.write(1, b"child\\n")
             time.sleep(1000)
         os._exit(0)
-print("ready")
+os.write(1, b"ready\\n")
 time.sleep(1000)
 """
 

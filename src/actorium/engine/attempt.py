@@ -289,11 +289,8 @@ class LiveRun:
         handle, ended = self._handle, self._exit
         if handle is None:
             return None
-        if self._pump is not None:
-            await self._pump
-        else:
-            await self._parts.logs.flush(self._run.id)
-        usage = await self._parts.runtime.stats(handle)
+        reading = self._pump if self._pump is not None else self._parts.logs.flush(self._run.id)
+        usage, _ = await asyncio.gather(self._parts.runtime.stats(handle), reading)
         if usage is not None:
             self._measure(usage)
         now = self._parts.clock.now_ms()
