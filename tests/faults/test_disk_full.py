@@ -1,0 +1,75 @@
+"""A full disk: refusals that say so, nothing half-stored, and work goes on when there is space again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.platform import Platform, Refused, python_actor
+
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("disk"), pytest.mark.timeout(200)]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 48 MB; only root may make one."""
+    if os.geteuid() != 0:
+        assert not os.environ.get("CI"), "the disk tests need root"
+        pytest.skip("only root may mount a file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_writes_are_refused_and_go_on_later(small_disk: Path) -> None:
+    platform = Platform(small_disk / "data").start()
+    try:
+        platform.first_token()
+        actor = platform.build_actor("writer", python_actor("print('hello')\n"))
+        dataset = platform.call("POST", "/v2/datasets?name=full")["id"]
+        filler = small_disk / "filler"
+        with filler.open("wb") as file:
+            free = os.statvfs(small_disk)
+            file.write(b"x" * (free.f_bavail * free.f_frsize - 3_000_000))
+        item = {"text": "y" * 400_000}
+        stored = 0
+        with pytest.raises(Refused) as error:
+            for _ in range(100):
+                platform.call("POST", f"/v2/datasets/{dataset}/items", item)
+                stored += 1
+        assert (error.value.status, error.value.type) == (507, "out-of-disk-space")
+        assert "no disk space" in error.value.message
+        assert platform.call("GET", f"/v2/datasets/{dataset}")["itemCount"] == stored
+        filler.unlink()
+        platform.call("POST", f"/v2/datasets/{dataset}/items", item)
+        assert platform.call("GET", f"/v2/datasets/{dataset}")["itemCount"] == stored + 1
+        run = platform.call("POST", f"/v2/actors/{actor}/runs?memory=128")
+        assert platform.ended(run["id"])["status"] == "SUCCEEDED"
+        assert platform.log_lines(run["id"]) == ["hello"]
+    finally:
+        platform.stop()
+
+
+def test_a_run_whose_output_finds_no_space_ends_as_it_should(small_disk: Path) -> None:
+    platform = Platform(small_disk / "data").start()
+    try:
+        platform.first_token()
+        code = "import os, time\nfor n in range(300):\n    os.write(1, b'x' * 99_999 + b'\\n')\ntime.sleep(0.5)\n"
+        actor = platform.build_actor("flood", python_actor(code))
+        filler = small_disk / "filler"
+        free = os.statvfs(small_disk)
+        with filler.open("wb") as file:
+            file.write(b"x" * max(0, free.f_bavail * free.f_frsize - 8_000_000))
+        run = platform.call("POST", f"/v2/actors/{actor}/runs?memory=128")
+        ended = platform.ended(run["id"])
+        assert ended["status"] == "SUCCEEDED", "a full disk does not stop the process"
+        filler.unlink()
+        assert platform.call("GET", "/actorium/health")["status"] == "ok"
+    finally:
+        platform.stop()
