@@ -77,6 +77,13 @@ def test_links_in_archives_are_refused(tmp_path: Path) -> None:
         write_sources(Sources(archive=tar), tmp_path / "out2")
 
 
+def test_a_zip_cut_off_says_so(tmp_path: Path) -> None:
+    whole = archive(tmp_path, {"main.py": b"print(1)\n"})
+    (tmp_path / "cut.zip").write_bytes(whole.read_bytes()[:40])
+    with pytest.raises(BuildFailed, match="it was cut off"):
+        write_sources(Sources(archive=tmp_path / "cut.zip"), tmp_path / "out")
+
+
 def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_module, "MAX_BYTES", 1000)
     with pytest.raises(BuildFailed, match="unpacks to more than 1000 bytes"):

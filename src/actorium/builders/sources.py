@@ -84,8 +84,18 @@ class _Budget:
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    unpack: Callable[[Path, Path], None] = _unpack_zip if zipfile.is_zipfile(archive) else _unpack_tar
+    unpack: Callable[[Path, Path], None] = _unpack_tar
+    if zipfile.is_zipfile(archive):
+        unpack = _unpack_zip
+    elif _starts_as_zip(archive):
+        # The stock CLI (seen in 1.10) sometimes reads its zip file before it has been written to the end.
+        raise BuildFailed("The source archive is a zip file without its end: it was cut off. Push it again.")
     unpack(archive, target)
+
+
+def _starts_as_zip(archive: Path) -> bool:
+    with archive.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _unpack_zip(archive: Path, target: Path) -> None:
