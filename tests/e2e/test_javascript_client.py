@@ -1,0 +1,20 @@
+"""The stock JavaScript client: its calls, their answers as it parses them, its errors."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.platform import TOKEN, Platform
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
+_SCRIPT = Path(__file__).parent / "javascript_client.mjs"
+
+
+def test_the_life_of_a_run_and_its_storages(platform: Platform, node_modules: Path) -> None:
+    command = ["node", str(_SCRIPT), platform.url, TOKEN, str(node_modules.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all calls answered as expected" in done.stdout
