@@ -1,4 +1,4 @@
-"""A real server in the test's own event loop: real SQLite, real blobs, two users."""
+"""A real server in the test's own event loop: real database, real blobs, two users."""
 
 from __future__ import annotations
 
@@ -23,18 +23,15 @@ from actorium.services.key_value_stores import KeyValueStores
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
 from actorium.storage.blobs import LocalBlobs
-from actorium.storage.db import Tx
-from actorium.storage.sqlite import SqliteDatabase
+from actorium.storage.db import Database, Tx
 from fakes.accounts import USERS, Accounts
 from support.storage_server import StorageServer
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[StorageServer]:
+async def server(tmp_path: Path, database: Database) -> AsyncIterator[StorageServer]:
     """Datasets and key-value stores over HTTP, and as defaults of the runs in ``server.runs``."""
     clock = SystemClock()
-    database = SqliteDatabase(tmp_path / "test.sqlite", synchronous="OFF")
-    await database.start()
 
     async def add_users(tx: Tx) -> None:
         for user_id, name in USERS.items():
@@ -75,7 +72,6 @@ async def server(tmp_path: Path) -> AsyncIterator[StorageServer]:
     await serving
     await reads.stop()
     await blobs.stop()
-    await database.stop()
 
 
 def _aliases(routes: Sequence[Route], resolve_run: ResolveRun) -> list[Route]:

@@ -16,7 +16,7 @@ from apify_client import ApifyClientAsync
 from actorium.domain.storages import DefaultStorageIds
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts
-from actorium.storage.sqlite import SqliteDatabase
+from actorium.storage.db import Database
 
 
 @dataclass
@@ -33,7 +33,7 @@ class StorageServer:
     """A running server and the parts behind it."""
 
     url: str
-    database: SqliteDatabase
+    database: Database
     blob_directory: Path
     housekeeping: StorageHousekeeping
     reads: ReadCounts

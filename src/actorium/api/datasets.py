@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
+import msgspec
 from starlette.responses import Response, StreamingResponse
 
 from actorium.api.http import Call, Route, data_response, json_response
+from actorium.api.query import Query
 from actorium.api.storages import StorageRoutes
-from actorium.domain.dataset_items import Shape
-from actorium.domain.errors import invalid
+from actorium.domain.item_formats import FormatOptions, ItemFormat
+from actorium.domain.item_shapes import Shape, View
 from actorium.domain.storages import StorageKind
-from actorium.services.datasets import Datasets, Items, Window
+from actorium.services.datasets import Datasets, Window
+from actorium.services.exports import Pieces, export
 from actorium.services.storages import Storages
 
-_FORMATS = ("json", "jsonl", "csv", "html", "xlsx", "xml", "rss")
-_NOT_SERVED = ("outputFields", "unwind", "flatten", "view")
 _NO_LIMIT = 999_999_999_999
-_JSON = "application/json; charset=utf-8"
 
 
 class DatasetRoutes:
@@ -57,23 +58,20 @@ class DatasetRoutes:
 async def items_response(call: Call, datasets: Datasets, dataset_reference: str) -> Response:
     """The items of a dataset as the call's query asks for them; also answers ``run-sync-get-dataset-items``."""
     query = call.query
-    _check_served(call)
-    clean = query.flag("clean")
-    shape = Shape(
-        fields=tuple(query.items("fields") or ()),
-        omit=tuple(query.items("omit") or ()),
-        skip_hidden=clean or query.flag("skipHidden"),
-        skip_empty=clean or query.flag("skipEmpty"),
-        skip_failed_pages=query.flag("skipFailedPages"),
-    )
+    wanted = ItemFormat(query.choice("format", [known.value for known in ItemFormat]) or "json")
+    signature = query.text("signature")
+    view = View()
+    if (name := query.text("view")) is not None:
+        view = await datasets.view(call.principal_or_none, dataset_reference, name, signature=signature)
+    shape = _shape(query, view)
+    desc = query.flag_or_none("desc")
     window = Window(
         offset=query.integer("offset", minimum=0) or 0,
-        limit=query.integer("limit", minimum=0) or None,
-        desc=query.flag("desc"),
+        limit=query.integer("limit", minimum=0) or (view.limit if "limit" not in query else None) or None,
+        desc=bool(view.desc) if desc is None else desc,
     )
-    items = await datasets.open_items(
-        call.principal_or_none, dataset_reference, window, signature=query.text("signature")
-    )
+    options = _options(query)
+    items = await datasets.open_items(call.principal_or_none, dataset_reference, window, signature=signature)
     headers = {
         "X-Apify-Pagination-Offset": str(window.offset),
         "X-Apify-Pagination-Limit": str(window.limit or _NO_LIMIT),
@@ -81,49 +79,67 @@ async def items_response(call: Call, datasets: Datasets, dataset_reference: str)
         "X-Apify-Pagination-Total": str(items.total),
         "X-Apify-Pagination-Desc": "true" if window.desc else "false",
     }
+    if wanted is ItemFormat.HTML:
+        # Items come from the web; a page made of them must not act in this server's name.
+        headers |= {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
     if query.flag("attachment"):
-        headers["Content-Disposition"] = f'attachment; filename="dataset_{items.dataset_id}.json"'
+        headers["Content-Disposition"] = f'attachment; filename="dataset_{items.name}.{wanted}"'
     if call.request.method == "HEAD":
-        return Response(headers=headers, media_type=_JSON)
-    chunks = _json_chunks(items, shape, b"\xef\xbb\xbf" if query.flag("bom") else b"")
-    first, is_whole = await anext(chunks)
+        return Response(headers=headers, media_type=wanted.media_type)
+    if wanted is ItemFormat.RSS:
+        options = msgspec.structs.replace(
+            options,
+            feed_title=options.feed_title or f"Dataset {items.name}",
+            feed_description=options.feed_description or f'Items in dataset with id "{items.dataset_id}".',
+            feed_link=f"{call.public_base_url}/v2/datasets/{items.dataset_id}/items",
+        )
+    pieces = export(items, wanted, shape, options)
+    first, is_whole = await anext(pieces)
     if is_whole:
-        return Response(first, headers=headers, media_type=_JSON)
-    return StreamingResponse(_rest(first, chunks), headers=headers, media_type=_JSON)
+        await pieces.aclose()
+        return Response(first, headers=headers, media_type=wanted.media_type)
+    return StreamingResponse(_rest(first, pieces), headers=headers, media_type=wanted.media_type)
 
 
-def _check_served(call: Call) -> None:
-    query = call.query
-    if query.choice("format", _FORMATS) not in (None, "json"):
-        raise invalid("Query parameter format: only json is served.")
-    for name in _NOT_SERVED:
-        if query.text(name) is not None:
-            raise invalid(f"Query parameter {name} is not supported.")
-    if query.flag("simplified"):
-        raise invalid("Query parameter simplified is not supported.")
+def _shape(query: Query, view: View) -> Shape:
+    """What the query asks for, and for what it leaves open, the view. storages: order of operations."""
+    clean = _flag(query, "clean", view.clean)
+    return Shape(
+        skip_failed_pages=query.flag("skipFailedPages"),
+        simplified=query.flag("simplified"),
+        unwind=_names(query, "unwind", view.unwind),
+        flatten=_names(query, "flatten", view.flatten),
+        fields=_names(query, "fields", view.fields),
+        output_fields=_names(query, "outputFields", None),
+        omit=_names(query, "omit", view.omit),
+        skip_hidden=clean or _flag(query, "skipHidden", view.skip_hidden),
+        skip_empty=clean or _flag(query, "skipEmpty", view.skip_empty),
+    )
 
 
-async def _json_chunks(items: Items, shape: Shape, start: bytes) -> AsyncIterator[tuple[bytes, bool]]:
-    """A JSON array in pieces, and whether a piece is the last."""
-    opening = start + b"["
-    between = b""
-    async for texts, is_last in items.joined(b",") if shape.changes_nothing else items.pages():
-        kept = texts if shape.changes_nothing else shape.apply(texts)
-        if kept:
-            kept[0] = opening + between + kept[0]
-            if is_last:
-                kept[-1] += b"]"
-            yield b",".join(kept), is_last
-            opening, between = b"", b","
-        else:
-            yield opening + b"]" if is_last else opening, is_last
-            opening = b""
-        if is_last:
-            return
-    yield opening + b"]", True
+def _flag(query: Query, name: str, otherwise: bool | None) -> bool:
+    value = query.flag_or_none(name)
+    return bool(otherwise) if value is None else value
 
 
-async def _rest(first: bytes, chunks: AsyncIterator[tuple[bytes, bool]]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece, _ in chunks:
-        yield piece
+def _names(query: Query, name: str, otherwise: list[str] | None) -> tuple[str, ...]:
+    return tuple(query.items(name) or (() if name in query else otherwise or ()))
+
+
+def _options(query: Query) -> FormatOptions:
+    return FormatOptions(
+        delimiter=query.text("delimiter") or ",",
+        bom=query.flag_or_none("bom"),
+        skip_header_row=query.flag("skipHeaderRow"),
+        xml_root=query.text("xmlRoot") or "items",
+        xml_row=query.text("xmlRow") or "item",
+        feed_title=query.text("feedTitle") or "",
+        feed_description=query.text("feedDescription") or "",
+    )
+
+
+async def _rest(first: bytes, pieces: Pieces) -> AsyncIterator[bytes]:
+    async with aclosing(pieces):
+        yield first
+        async for piece, _ in pieces:
+            yield piece

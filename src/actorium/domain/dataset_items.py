@@ -1,11 +1,12 @@
-"""Dataset items as texts: what may be pushed, and how fields are picked without touching the values.
+"""Dataset items as texts: what may be pushed, and how stored texts are read.
 
 Values stay the JSON text that was pushed, so numbers of any size and precision come back as they were.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,22 +16,39 @@ from actorium.domain.errors import ApiError, invalid
 MAX_FIELDS = 2000
 """How many field names a dataset remembers. openapi: tabular exports have at most 2000 columns."""
 
-_MAX_FIELD_LENGTH = 200
+MAX_FIELD_LENGTH = 200
+"""Longest field name that is remembered or becomes a column. openapi: dataset_items_get."""
+
+MAX_DEPTH = 200
+"""How deeply objects and arrays may be nested in an item: readers of every format take each level on the stack."""
 
 
 class NewItems(msgspec.Struct, frozen=True):
-    """Items ready to append: their texts joined by newlines, and what they add to the dataset's numbers."""
+    """Items ready to append: their texts joined by newlines, and what they add to the dataset's numbers.
+
+    ``fields`` holds each field once, in the order of its first appearance.
+    """
 
     block: bytes
     count: int
     clean_count: int
-    fields: frozenset[str]
+    fields: tuple[str, ...]
+
+    @property
+    def texts(self) -> list[bytes]:
+        """The JSON text of each item."""
+        return self.block.split(b"\n") if self.count else []
 
 
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 # Floats are only looked past here; as text they cannot be out of range.
 _values = msgspec.json.Decoder(dict[str, Any], float_hook=str)
 _raw_values = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_surrogate = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+# A whole pair, else (group 1) half of one, else any other escape, so that an escaped backslash is skipped.
+_escape = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
 
 
 def parse_items(body: bytes) -> NewItems:
@@ -39,26 +57,73 @@ def parse_items(body: bytes) -> NewItems:
     if start not in (b"{", b"["):
         raise invalid("Dataset items must be sent as a JSON object or an array of JSON objects.")
     try:
-        texts = [bytes(raw) for raw in _array.decode(body)] if start == b"[" else [body.strip()]
-    except msgspec.DecodeError as error:
+        texts = _split_array(body) if start == b"[" else [body.strip()]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _malformed(error) from error
-    fields: set[str] = set()
+    except RecursionError as error:
+        raise invalid("The dataset items are nested too deeply.") from error
+    fields: dict[str, None] = {}
     clean_count = 0
     for index, text in enumerate(texts):
         if text[:1] != b"{":
             raise invalid(f"Dataset items must be JSON objects, but the item at index {index} is not.")
         try:
-            item = _values.decode(text)
-            if len(fields) < MAX_FIELDS:
-                _collect(item, "", fields)
+            item = _values.decode(_mend(text))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _malformed(error, index) from error
         except RecursionError as error:
-            raise invalid(f"The dataset item at index {index} is nested too deeply.") from error
+            raise _too_deep(index) from error
+        if text.count(b"{") + text.count(b"[") > MAX_DEPTH and depth(item) > MAX_DEPTH:
+            raise _too_deep(index)
+        if len(fields) < MAX_FIELDS:
+            _collect(item, "", fields)
         clean_count += any(not key.startswith("#") for key in item)
         if b"\n" in text:
             texts[index] = msgspec.json.format(text, indent=-1)
-    return NewItems(b"\n".join(texts), len(texts), clean_count, frozenset(fields))
+    return NewItems(b"\n".join(texts), len(texts), clean_count, tuple(fields))
+
+
+def _split_array(body: bytes) -> list[bytes]:
+    mended = _mend(body)
+    texts = [bytes(raw) for raw in _array.decode(mended)]
+    if mended is body:
+        return texts
+    # What was mended has the same length, so each text lies where its mended twin does.
+    position = 0
+    for index, text in enumerate(texts):
+        start = mended.index(text, position)
+        position = start + len(text)
+        texts[index] = body[start:position]
+    return texts
+
+
+def _mend(text: bytes) -> bytes:
+    """``text`` with each half of a surrogate pair that stands alone as U+FFFD: it is JSON, but msgspec refuses it."""
+    return text if _surrogate.search(text) is None else _escape.sub(_mended, text)
+
+
+def _mended(match: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if match[1] is not None else match[0]
+
+
+def raw_fields(text: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The top-level fields of an object by name, their values as JSON texts."""
+    return _raw_values.decode(_mend(bytes(text)))
+
+
+def values_of(float_hook: Callable[[str], Any]) -> Callable[[bytes], dict[str, Any]]:
+    """A reader of items as Python values; ``float_hook`` gets the text of each number that is not whole."""
+    decoder = msgspec.json.Decoder(dict[str, Any], float_hook=float_hook)
+    return lambda text: decoder.decode(_mend(text))
+
+
+def depth(value: Any) -> int:
+    """How many objects and arrays are nested in ``value``, itself included."""
+    level, inner = 0, [value]
+    while inner := [part for part in inner if isinstance(part, (dict, list))]:
+        level += 1
+        inner = [part for whole in inner for part in (whole.values() if isinstance(whole, dict) else whole)]
+    return level
 
 
 def _malformed(error: Exception, index: int | None = None) -> ApiError:
@@ -66,71 +131,15 @@ def _malformed(error: Exception, index: int | None = None) -> ApiError:
     return invalid(f"{where} is not valid JSON: {error}")
 
 
-def _collect(values: dict[str, Any], prefix: str, fields: set[str]) -> None:
+def _too_deep(index: int) -> ApiError:
+    return invalid(f"The dataset item at index {index} is nested more than {MAX_DEPTH} levels deep.")
+
+
+def _collect(values: dict[str, Any], prefix: str, fields: dict[str, None]) -> None:
     for key, value in values.items():
         if value and isinstance(value, (dict, list)):
             if len(fields) < MAX_FIELDS:
                 inner = value if isinstance(value, dict) else {str(n): part for n, part in enumerate(value)}
                 _collect(inner, f"{prefix}{key}/", fields)
-        elif len(prefix) + len(key) <= _MAX_FIELD_LENGTH:
-            fields.add(prefix + key)
-
-
-class Shape(msgspec.Struct, frozen=True):
-    """How items change on their way out. ``fields`` also sets the order; ``omit`` wins over it."""
-
-    fields: tuple[str, ...] = ()
-    omit: tuple[str, ...] = ()
-    skip_hidden: bool = False
-    skip_empty: bool = False
-    skip_failed_pages: bool = False
-
-    @property
-    def changes_nothing(self) -> bool:
-        """Whether items come out as they are stored."""
-        return not (self.fields or self.omit or self.skip_hidden or self.skip_empty or self.skip_failed_pages)
-
-    def apply(self, texts: Sequence[bytes]) -> list[bytes]:
-        """The texts of what is left of the items."""
-        shaped = []
-        for text in texts:
-            item = _raw_values.decode(text)
-            if self.skip_failed_pages and "errorInfo" in item:
-                continue
-            if self.fields:
-                item = {name: value for name in self.fields if (value := _pick(item, name)) is not None}
-            for name in self.omit:
-                _drop(item, name)
-            if self.skip_hidden:
-                item = {name: value for name, value in item.items() if not name.startswith("#")}
-            if item or not self.skip_empty:
-                shaped.append(msgspec.json.encode(item))
-        return shaped
-
-
-def _object(raw: msgspec.Raw | None) -> dict[str, msgspec.Raw] | None:
-    return _raw_values.decode(raw) if raw is not None and bytes(memoryview(raw)[:1]) == b"{" else None
-
-
-def _split(name: str) -> tuple[str, str] | None:
-    for separator in (".", "/"):
-        head, found, rest = name.partition(separator)
-        if found and head and rest:
-            return head, rest
-    return None
-
-
-def _pick(item: dict[str, msgspec.Raw], name: str) -> msgspec.Raw | None:
-    """The value called ``name``, or, when there is none, the one at the path ``a.b`` or ``a/b``."""
-    if name in item or (path := _split(name)) is None:
-        return item.get(name)
-    inner = _object(item.get(path[0]))
-    return None if inner is None else _pick(inner, path[1])
-
-
-def _drop(item: dict[str, msgspec.Raw], name: str) -> None:
-    if name in item:
-        del item[name]
-    elif (path := _split(name)) is not None and (inner := _object(item.get(path[0]))) is not None:
-        _drop(inner, path[1])
-        item[path[0]] = msgspec.Raw(msgspec.json.encode(inner))
+        elif len(prefix) + len(key) <= MAX_FIELD_LENGTH:
+            fields[prefix + key] = None

@@ -9,14 +9,16 @@ from typing import Any
 import msgspec
 
 from actorium.domain.dataset_items import parse_items
+from actorium.domain.dataset_schemas import check_items
 from actorium.domain.field_statistics import FieldStatistics, schema_fields
+from actorium.domain.item_shapes import View, view_of
 from actorium.domain.signing import is_content_signature
 from actorium.domain.storages import Access, Guarded, Reference, Storage, StorageKind, check_access, missing
 from actorium.kit import Clock
 from actorium.services.access import Principal
 from actorium.services.storages import ReadCounts, Storages, open_storage
 from actorium.storage import datasets, storages
-from actorium.storage.datasets import Block
+from actorium.storage.datasets import Block, Found, SchemaUncheckedError
 from actorium.storage.db import Database, Tx
 
 _THREAD_BYTES = 256 * 1024
@@ -45,20 +47,37 @@ class Items:
     """A window of items. The end is fixed when it is opened, so pushes meanwhile do not show."""
 
     def __init__(
-        self, db: Database, reads: ReadCounts, dataset_id: str, total: int, window: Window, blocks: list[Block]
+        self, db: Database, reads: ReadCounts | None, found: Found, window: Window, blocks: list[Block]
     ) -> None:
         self._db = db
         self._reads = reads
+        self._found = found
         self._blocks = blocks
-        self.dataset_id = dataset_id
-        self.total = total
+        self.dataset_id = found.dataset.id
+        self.total = found.item_count
         self.window = window
-        self._start, self._end = window.bounds(total)
+        self._start, self._end = window.bounds(found.item_count)
+        self.count = self._end - self._start
+        """How many stored items the window holds."""
 
     @property
-    def count(self) -> int:
-        """How many stored items the window holds."""
-        return self._end - self._start
+    def is_whole(self) -> bool:
+        """Whether the window holds every item of the dataset, first to last."""
+        return self.count == self.total and not self.window.desc
+
+    @property
+    def name(self) -> str:
+        """What the dataset is called: its name or id."""
+        return self._found.name or self.dataset_id
+
+    @property
+    def fields(self) -> list[str]:
+        """Paths of all values in the dataset's items, in the order of their first appearance."""
+        return self._found.fields
+
+    def again(self) -> Items:
+        """The same window from its beginning, for a look that does not count as a read."""
+        return Items(self._db, None, self._found, self.window, self._blocks)
 
     async def pages(self) -> AsyncIterator[tuple[list[bytes], bool]]:
         """JSON texts of the items in reading order, about a megabyte at a time, and whether that was the last page.
@@ -88,9 +107,10 @@ class Items:
             parts = [self._take(block) for block in blocks]
             if not parts:
                 raise DatasetGoneError(self.dataset_id)
-            self._reads.add(
-                StorageKind.DATASET, self.dataset_id, read_count=sum(end - start for _, start, end in parts)
-            )
+            if self._reads is not None:
+                self._reads.add(
+                    StorageKind.DATASET, self.dataset_id, read_count=sum(end - start for _, start, end in parts)
+                )
             is_last = self._start >= self._end
             yield parts, is_last
             if not is_last:
@@ -132,12 +152,19 @@ class Datasets:
         new = await asyncio.to_thread(parse_items, body) if len(body) > _THREAD_BYTES else parse_items(body)
         condition, args = storages.where_owned(reference, principal.user_id)
         now = self._clock.now_ms()
+        checked_id: str | None = None
 
         async def op(tx: Tx) -> None:
-            if await datasets.append(tx, condition, args, new, now) is None:
+            if await datasets.append(tx, condition, args, new, now, checked_id=checked_id) is None:
                 raise missing(StorageKind.DATASET, reference)
 
-        await self._db.write("push dataset items", op)
+        while True:
+            try:
+                return await self._db.write("push dataset items", op)
+            except SchemaUncheckedError as unchecked:
+                # The name may have gone to another dataset by the second time; then its schema is asked for.
+                await asyncio.to_thread(check_items, unchecked.schema, new)
+                checked_id = unchecked.dataset_id
 
     async def open_items(
         self, principal: Principal | None, text: str, window: Window, *, signature: str | None = None
@@ -146,14 +173,33 @@ class Datasets:
         reference = Storages.reference(principal, text)
         now = self._clock.now_ms()
 
-        async def op(tx: Tx) -> tuple[Guarded, int, list[Block]]:
-            dataset, total = await datasets.find(tx, reference)
-            dataset = self._check(principal, reference, dataset, signature, now)
-            start, end = window.bounds(total)
-            return dataset, total, await datasets.read_blocks(tx, dataset.id, start, end, desc=window.desc)
+        async def op(tx: Tx) -> tuple[Found, list[Block]]:
+            found = await datasets.find(tx, reference)
+            dataset = self._check(principal, reference, None if found is None else found.dataset, signature, now)
+            if found is None:
+                raise missing(StorageKind.DATASET, reference)
+            start, end = window.bounds(found.item_count)
+            return found, await datasets.read_blocks(tx, dataset.id, start, end, desc=window.desc)
 
-        dataset, total, blocks = await self._db.read("read dataset items", op)
-        return Items(self._db, self._reads, dataset.id, total, window, blocks)
+        found, blocks = await self._db.read("read dataset items", op)
+        return Items(self._db, self._reads, found, window, blocks)
+
+    async def view(self, principal: Principal | None, text: str, name: str, *, signature: str | None = None) -> View:
+        """What the view ``name`` of the dataset's schema asks for. Raises 400 when there is none."""
+        reference = Storages.reference(principal, text)
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> Storage:
+            return await open_storage(
+                tx,
+                principal,
+                StorageKind.DATASET,
+                reference,
+                Access.READ,
+                is_signed=lambda found: is_content_signature(signature, found.url_signing_secret_key, found.id, now),
+            )
+
+        return view_of((await self._db.read("read dataset schema", op)).schema, name)
 
     async def statistics(self, principal: Principal | None, text: str) -> dict[str, dict[str, Any]] | None:
         """Statistics of the fields in the dataset's schema, over all items; ``None`` without such a schema."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from actorium.domain.dataset_schemas import check_schema
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.storages import (
     Access,
@@ -138,6 +139,8 @@ class Storages:
         """The caller's storage of this name, and whether it was created now; without a name always a new one."""
         if name is not None:
             check_name(name)
+        if schema is not None and kind is StorageKind.DATASET:
+            check_schema(schema)
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> tuple[Storage, bool]:

@@ -39,21 +39,47 @@ class Block(msgspec.Struct, frozen=True):
         return texts[max(0, start - self.first_index) : max(0, end - self.first_index)]
 
 
+class Found(msgspec.Struct, frozen=True):
+    """What access to a dataset depends on, and what its items have in common."""
+
+    dataset: Guarded
+    item_count: int
+    name: str | None
+    fields_json: str | None
+
+    @property
+    def fields(self) -> list[str]:
+        """Paths of all values in its items, in the order of their first appearance."""
+        return [] if self.fields_json is None else msgspec.json.decode(self.fields_json, type=list[str])
+
+
 @lru_cache(maxsize=1024)
 def _known_fields(fields_json: str) -> frozenset[str]:
     return frozenset(msgspec.json.decode(fields_json, type=list[str]))
 
 
-async def append(tx: Tx, condition: str, args: Sequence[Any], new: NewItems, now: int) -> str | None:
+class SchemaUncheckedError(Exception):
+    """The dataset has a schema, which the items were not held against; nothing was appended."""
+
+    def __init__(self, dataset_id: str, schema: dict[str, Any]) -> None:
+        super().__init__(dataset_id)
+        self.dataset_id = dataset_id
+        self.schema = schema
+
+
+async def append(
+    tx: Tx, condition: str, args: Sequence[Any], new: NewItems, now: int, *, checked_id: str | None = None
+) -> str | None:
     """Append to the dataset the ``condition`` finds, and return its id; ``None`` when it finds none.
 
-    The update locks the row, so concurrent pushes get their places one after the other.
+    The update locks the row, so concurrent pushes get their places one after the other. Raises
+    ``SchemaUncheckedError`` unless the dataset has no schema or is ``checked_id``.
     """
     size = len(new.block)
     row = await tx.fetchrow(
         "UPDATE datasets SET item_count = item_count + ?, clean_item_count = clean_item_count + ?, "
         "write_count = write_count + ?, storage_bytes = storage_bytes + ?, modified_at = ?, accessed_at = ? "
-        f"WHERE {condition} RETURNING id, item_count, fields_json",
+        f"WHERE {condition} RETURNING id, item_count, fields_json, schema_json",
         new.count,
         new.clean_count,
         new.count,
@@ -65,6 +91,8 @@ async def append(tx: Tx, condition: str, args: Sequence[Any], new: NewItems, now
     if row is None:
         return None
     dataset_id: str = row["id"]
+    if row["schema_json"] is not None and dataset_id != checked_id:
+        raise SchemaUncheckedError(dataset_id, msgspec.json.decode(row["schema_json"]))
     if new.count:
         await tx.execute(
             "INSERT INTO dataset_blocks (dataset_id, first_index, item_count, size_bytes, items) "
@@ -79,20 +107,22 @@ async def append(tx: Tx, condition: str, args: Sequence[Any], new: NewItems, now
     return dataset_id
 
 
-async def _add_fields(tx: Tx, dataset_id: str, fields_json: str | None, new: frozenset[str]) -> None:
+async def _add_fields(tx: Tx, dataset_id: str, fields_json: str | None, new: Sequence[str]) -> None:
     known = frozenset[str]() if fields_json is None else _known_fields(fields_json)
-    added = sorted(new - known)[: max(0, MAX_FIELDS - len(known))]
+    added = [name for name in new if name not in known][: max(0, MAX_FIELDS - len(known))]
     if added:
         before: list[str] = [] if fields_json is None else msgspec.json.decode(fields_json)
         text = msgspec.json.encode(before + added).decode()
         await tx.execute("UPDATE datasets SET fields_json = ? WHERE id = ?", text, dataset_id)
 
 
-async def find(tx: Tx, reference: Reference) -> tuple[Guarded | None, int]:
-    """What access to a dataset depends on, and how many items it has."""
+async def find(tx: Tx, reference: Reference) -> Found | None:
+    """A dataset as a reader of its items needs it."""
     source, args = storages.from_reference(StorageKind.DATASET, reference)
-    row = await tx.fetchrow(f"SELECT {storages.GUARDED}, s.item_count {source}", *args)
-    return (None, 0) if row is None else (storages.guarded_of(row), row["item_count"])
+    row = await tx.fetchrow(f"SELECT {storages.GUARDED}, s.item_count, s.name, s.fields_json {source}", *args)
+    if row is None:
+        return None
+    return Found(storages.guarded_of(row), row["item_count"], row["name"], row["fields_json"])
 
 
 async def read_blocks(tx: Tx, dataset_id: str, start: int, end: int, *, desc: bool = False) -> list[Block]:

@@ -1,0 +1,134 @@
+"""Dataset items in the format a caller wants, piece by piece: memory does not grow with the dataset."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
+
+from actorium.domain.dataset_items import values_of
+from actorium.domain.item_formats import FormatOptions, ItemFormat, text_format
+from actorium.domain.item_shapes import Shape
+from actorium.domain.item_tables import Columns, row
+from actorium.services.datasets import Items
+from actorium.storage.spreadsheets import Number, Spreadsheet
+
+T = TypeVar("T")
+Pieces = AsyncGenerator[tuple[bytes, bool], None]
+
+_BOM = "\ufeff"
+_THREAD_BYTES = 64 * 1024
+"""Larger pages are worked on in a thread, so that others are answered meanwhile."""
+
+_text_values = values_of(str)
+_cell_values = values_of(Number)
+
+
+def export(items: Items, wanted: ItemFormat, shape: Shape, options: FormatOptions) -> Pieces:
+    """The items as one text or file; with each piece comes whether it is the last.
+
+    Raises ``DatasetGoneError`` while it is read when the dataset is deleted meanwhile.
+    """
+    start = _BOM.encode() if options.bom else b""
+    if wanted is ItemFormat.JSON:
+        return _json(items, shape, start)
+    if wanted is ItemFormat.JSONL:
+        return _json_lines(items, shape, start)
+    if wanted is ItemFormat.XLSX:
+        return _xlsx(items, shape, options)
+    return _text(items, wanted, shape, options)
+
+
+async def _shaped(items: Items, shape: Shape) -> AsyncIterator[tuple[list[bytes], bool]]:
+    async for texts, is_last in items.pages():
+        kept = texts if shape.changes_nothing else await _work(sum(map(len, texts)), shape.apply, texts)
+        yield kept, is_last
+
+
+async def _work(size: int, function: Callable[..., T], *arguments: Any) -> T:
+    if size <= _THREAD_BYTES:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
+
+
+async def _json(items: Items, shape: Shape, start: bytes) -> Pieces:
+    opening = start + b"["
+    between = b""
+    async for texts, is_last in items.joined(b",") if shape.changes_nothing else _shaped(items, shape):
+        if texts:
+            texts[0] = opening + between + texts[0]
+            if is_last:
+                texts[-1] += b"]"
+            yield b",".join(texts), is_last
+            opening, between = b"", b","
+        else:
+            yield opening + b"]" if is_last else opening, is_last
+            opening = b""
+        if is_last:
+            return
+    yield opening + b"]", True
+
+
+async def _json_lines(items: Items, shape: Shape, start: bytes) -> Pieces:
+    async for texts, is_last in items.joined(b"\n") if shape.changes_nothing else _shaped(items, shape):
+        if texts:
+            texts[0] = start + texts[0]
+            texts[-1] += b"\n"
+            start = b""
+        yield b"\n".join(texts), is_last
+        if is_last:
+            return
+    yield start, True
+
+
+async def _text(items: Items, wanted: ItemFormat, shape: Shape, options: FormatOptions) -> Pieces:
+    writer = text_format(wanted, options, await _columns(items, wanted, shape))
+    is_marked = wanted is ItemFormat.CSV if options.bom is None else options.bom
+    opening = (_BOM if is_marked else "") + writer.begin()
+
+    def write(texts: Sequence[bytes]) -> bytes:
+        return writer.write(_text_values(text) for text in texts).encode()
+
+    async for texts, is_last in _shaped(items, shape):
+        body = opening.encode() + await _work(sum(map(len, texts)), write, texts)
+        opening = ""
+        yield body + writer.end().encode() if is_last else body, is_last
+        if is_last:
+            return
+    yield (opening + writer.end()).encode(), True
+
+
+async def _columns(items: Items, wanted: ItemFormat, shape: Shape) -> list[str]:
+    """The columns of a table. If the dataset's own field names are not them, the items are read twice."""
+    if not wanted.is_table:
+        return []
+    if items.is_whole and shape.keeps_names:
+        return Columns(items.fields).names()
+    columns = Columns(fields=shape.names)
+
+    def see(texts: Sequence[bytes]) -> None:
+        columns.see(_text_values(text) for text in texts)
+
+    async for texts, _ in _shaped(items.again(), shape):
+        await _work(sum(map(len, texts)), see, texts)
+    return columns.names()
+
+
+async def _xlsx(items: Items, shape: Shape, options: FormatOptions) -> Pieces:
+    columns = await _columns(items, ItemFormat.XLSX, shape)
+    sheet = await asyncio.to_thread(Spreadsheet, [] if options.skip_header_row else columns)
+
+    def add(texts: Sequence[bytes]) -> None:
+        sheet.add(row(columns, _cell_values(text)) for text in texts)
+
+    try:
+        async for texts, _ in _shaped(items, shape):
+            await asyncio.to_thread(add, texts)
+        pieces = sheet.pieces()
+        piece = await asyncio.to_thread(next, pieces, b"")
+        while piece:
+            following = await asyncio.to_thread(next, pieces, b"")
+            yield piece, not following
+            piece = following
+    finally:
+        sheet.close()
