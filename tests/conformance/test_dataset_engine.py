@@ -99,7 +99,7 @@ async def test_counts_and_fields(bench: Bench) -> None:
     counters = await bench.counters()
     assert (counters["item_count"], counters["clean_item_count"]) == (6, 4)
     found = await bench.storages.resolve(bench.jane, StorageKind.DATASET, bench.id)
-    assert found.fields == ["#h", "a", "b/c/0", "b/c/1/d", "b/e", "z"]
+    assert found.fields == ["a", "#h", "b/c/0", "b/c/1/d", "b/e", "z"]
 
 
 async def test_fields_are_bounded(bench: Bench) -> None:

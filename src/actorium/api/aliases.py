@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 
+import msgspec
 from starlette.responses import Response
 
 from actorium.api.http import Call, Handler, Route
@@ -39,7 +40,8 @@ def storage_aliases(
                 path = f"{prefix}/{_SEGMENTS[kind]}{target.path.removeprefix(base)}"
                 handler = _with_storage(target.handler, kind, words.parameter, resolve_run)
                 operation_id = f"{operation_prefix}_{target.operation_id}"
-                routes.append(Route(target.method, path, operation_id, handler, target.public))
+                alias = msgspec.structs.replace(target, path=path, operation_id=operation_id, handler=handler)
+                routes.append(alias)
     return routes
 
 

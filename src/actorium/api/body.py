@@ -7,12 +7,16 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 import brotli
+import zstandard
 from starlette.requests import ClientDisconnect, Request
 
 from actorium.domain.errors import ApiError, ErrorType, invalid
 
 STEP_BYTES = 4096
 """How much to give a decoder at once: what comes out of it is at most about a thousand times as much."""
+
+_ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
+"""RFC 8878 and 9659: what every decoder of content encodings supports; more would be the sender's memory demand."""
 
 _DRAIN_BYTES = 64 * 1024 * 1024
 
@@ -65,6 +69,17 @@ class _Brotli:
         return finished
 
 
+class _Zstandard:
+    def __init__(self) -> None:
+        self._stream = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj()
+
+    def feed(self, data: bytes) -> bytes:
+        return self._stream.decompress(data) if not self._stream.eof else b""
+
+    def end(self) -> bool:
+        return self._stream.eof
+
+
 def decoder_of(encoding: str) -> Decoder | None:
     """A decoder for a ``Content-Encoding``, ``None`` for none; 415 for one that is not supported."""
     match encoding.strip().lower():
@@ -76,6 +91,8 @@ def decoder_of(encoding: str) -> Decoder | None:
             return _Zlib(zlib.MAX_WBITS)
         case "br":
             return _Brotli()
+        case "zstd":
+            return _Zstandard()
     raise ApiError(ErrorType.UNSUPPORTED_CONTENT_ENCODING, f'Content-Encoding "{encoding[:50]}" is not supported.')
 
 
@@ -94,21 +111,22 @@ async def decoded(request: Request, limit: int) -> AsyncIterator[bytes]:
     decoder = decoder_of(encoding)
     if decoder is None and length.isdigit() and int(length) > limit:
         raise too_large(request.method, limit, int(length))
-    total = 0
+    total, is_empty = 0, True
     async for received in request.stream():
+        is_empty = is_empty and not received
         for start in range(0, len(received), STEP_BYTES) if decoder else (0,):
             piece = received[start : start + STEP_BYTES] if decoder else received
             if decoder is not None and piece:
                 try:
                     piece = decoder.feed(piece)
-                except (zlib.error, brotli.error) as error:
+                except (zlib.error, brotli.error, zstandard.ZstdError) as error:
                     raise invalid(f"The request body is not valid {encoding}: {error}") from error
             total += len(piece)
             if total > limit:
                 raise too_large(request.method, limit, max(total, int(length) if length.isdigit() else 0))
             if piece:
                 yield piece
-    if decoder is not None and total and not decoder.end():
+    if decoder is not None and not is_empty and not decoder.end():
         raise invalid(f"The request body is not valid {encoding}: it ends too early.")
 
 

@@ -32,7 +32,7 @@ class BuildRoutes:
             Route("GET", build, "actorBuild_get", self.get, public=True),
             Route("DELETE", build, "actorBuild_delete", self.delete),
             Route("POST", f"{build}/abort", "actorBuild_abort_post", self.abort),
-            Route("GET", f"{build}/log", "actorBuild_log_get", self.log, public=True),
+            Route("GET", f"{build}/log", "actorBuild_log_get", self.log, public=True, verbatim=True),
             Route("GET", actor, "actors_builds_get", self.list_of_actor),
             Route("POST", actor, "actors_builds_post", self.start),
             Route("GET", f"{actor}/default", "actor_build_default_get", self.get_default),

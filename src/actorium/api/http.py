@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actorium.api.body import drain, read_body
+from actorium.api.compression import compress
 from actorium.api.query import Query
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.observability import redact
@@ -100,7 +101,8 @@ Handler = Callable[[Call], Awaitable[Response]]
 class Route(msgspec.Struct, frozen=True):
     """A method and a path with ``{names}``, served by one handler.
 
-    ``operation_id`` is the OpenAPI document's. A route that is not ``public`` needs a token.
+    ``operation_id`` is the OpenAPI document's. A route that is not ``public`` needs a token. The answer of
+    one that is ``verbatim`` is sent as its handler made it, never compressed.
     """
 
     method: str
@@ -108,6 +110,7 @@ class Route(msgspec.Struct, frozen=True):
     operation_id: str
     handler: Handler
     public: bool = False
+    verbatim: bool = False
 
 
 def parse_json(raw: bytes) -> Any:
@@ -272,7 +275,10 @@ class Api:
             call.principal_or_none = await self._access.authenticate(token)
         elif not route.public:
             raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")
-        return await route.handler(call)
+        response = await route.handler(call)
+        if not route.verbatim and method != "HEAD":
+            await compress(response, request.headers.get("accept-encoding"))
+        return response
 
     def base_url(self, request: Request) -> str:
         """Where clients reach this server: the setting, or what the request itself was sent to."""

@@ -35,8 +35,8 @@ class KeyValueStoreRoutes:
         return [
             *self._common.routes(),
             Route("GET", keys, "keyValueStore_keys_get", self.list_keys, public=True),
-            Route("GET", record, "keyValueStore_record_get", self.get_record, public=True),
-            Route("HEAD", record, "keyValueStore_record_head", self.get_record, public=True),
+            Route("GET", record, "keyValueStore_record_get", self.get_record, public=True, verbatim=True),
+            Route("HEAD", record, "keyValueStore_record_head", self.get_record, public=True, verbatim=True),
             Route("PUT", record, "keyValueStore_record_put", self.put_record),
             Route("POST", record, "keyValueStore_record_post", self.put_record),
             Route("DELETE", record, "keyValueStore_record_delete", self.delete_record),

@@ -48,7 +48,7 @@ class Logs:
 
     def routes(self) -> list[Route]:
         """The routes of the resource ``logs``. Public: whether a token is needed depends on the job."""
-        return [Route("GET", "/v2/logs/{buildOrRunId}", "log_get", self._get, public=True)]
+        return [Route("GET", "/v2/logs/{buildOrRunId}", "log_get", self._get, public=True, verbatim=True)]
 
     async def _get(self, call: Call) -> Response:
         job_id = await self._jobs.find_job(call.principal_or_none, call.path["buildOrRunId"])
