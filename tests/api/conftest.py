@@ -14,12 +14,14 @@ from actorium.api.aliases import ResolveRun, storage_aliases
 from actorium.api.datasets import DatasetRoutes
 from actorium.api.http import Api, Call, Route
 from actorium.api.key_value_stores import KeyValueStoreRoutes
+from actorium.api.request_queues import RequestQueueRoutes
 from actorium.domain.errors import not_found
 from actorium.domain.storages import DefaultStorageIds
 from actorium.kit import SystemClock
 from actorium.services.access import Access
 from actorium.services.datasets import Datasets
 from actorium.services.key_value_stores import KeyValueStores
+from actorium.services.request_queues import RequestQueues
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
 from actorium.storage.blobs import LocalBlobs
@@ -30,7 +32,7 @@ from support.storage_server import StorageServer
 
 @pytest.fixture
 async def server(tmp_path: Path, database: Database) -> AsyncIterator[StorageServer]:
-    """Datasets and key-value stores over HTTP, and as defaults of the runs in ``server.runs``."""
+    """All storages over HTTP, and as defaults of the runs in ``server.runs``."""
     clock = SystemClock()
 
     async def add_users(tx: Tx) -> None:
@@ -47,6 +49,7 @@ async def server(tmp_path: Path, database: Database) -> AsyncIterator[StorageSer
         *KeyValueStoreRoutes(
             storages, KeyValueStores(database, clock, blobs, reads, max_record_bytes=20_000_000)
         ).routes(),
+        *RequestQueueRoutes(storages, RequestQueues(database, clock, reads)).routes(),
     ]
     sock = socket.create_server(("127.0.0.1", 0))
     found = StorageServer(

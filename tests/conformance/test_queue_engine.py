@@ -41,11 +41,11 @@ class Desk:
 
     async def head(self, limit: int = 100) -> list[str]:
         found = await self.queues.head(self.owner, self.id, A, limit)
-        return [item.unique_key for item in found.items]
+        return [json.loads(item)["uniqueKey"] for item in found.items]
 
     async def lock(self, limit: int = 25, secs: int = 60, client: Client = A) -> list[str]:
         found = await self.queues.lock_head(self.owner, self.id, client, limit=limit, lock_secs=secs)
-        return [item.unique_key for item in found.items]
+        return [json.loads(item)["uniqueKey"] for item in found.items]
 
     async def handle(self, name: str, client: Client = A) -> Any:
         request = a_request(name, handledAt="2026-01-01T00:00:00.000Z")

@@ -156,8 +156,7 @@ async def test_deleted_contents_are_removed_in_steps(service: Storages, add_user
                         )
                     else:
                         await tx.execute(
-                            "INSERT INTO requests (queue_id, id, unique_key, url, method, retry_count, request_json) "
-                            "VALUES (?, ?, '', '', '', 0, '')",
+                            "INSERT INTO requests (queue_id, id, head_json, request_json) VALUES (?, ?, '', '')",
                             storage_id,
                             str(n),
                         )

@@ -17,6 +17,7 @@ from actorium.api.body import drain, read_body
 from actorium.api.compression import compress
 from actorium.api.query import Query
 from actorium.domain.errors import ApiError, ErrorType
+from actorium.domain.json_texts import mend
 from actorium.observability import redact
 from actorium.services.access import Access, Principal
 
@@ -116,7 +117,7 @@ class Route(msgspec.Struct, frozen=True):
 def parse_json(raw: bytes) -> Any:
     """Decode JSON; 400 ``invalid-request`` saying where it breaks."""
     try:
-        return msgspec.json.decode(raw)
+        return msgspec.json.decode(mend(raw))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(ErrorType.INVALID_REQUEST, f"The request body is not valid JSON: {error}") from error
     except RecursionError as error:

@@ -46,7 +46,7 @@ class RequestQueueRoutes:
         request = f"{queue}/requests/{{requestId}}"
         return [
             *self._common.routes(),
-            Route("GET", f"{queue}/requests", "requestQueue_requests_get", self.list),
+            Route("GET", f"{queue}/requests", "requestQueue_requests_get", self.list, public=True),
             Route("POST", f"{queue}/requests", "requestQueue_requests_post", self.add),
             Route("POST", f"{queue}/requests/batch", "requestQueue_requests_batch_post", self.add_batch),
             Route("DELETE", f"{queue}/requests/batch", "requestQueue_requests_batch_delete", self.delete_batch),
@@ -56,7 +56,7 @@ class RequestQueueRoutes:
             Route("DELETE", request, "requestQueue_request_delete", self.delete),
             Route("PUT", f"{request}/lock", "requestQueue_request_lock_put", self.prolong_lock),
             Route("DELETE", f"{request}/lock", "requestQueue_request_lock_delete", self.delete_lock),
-            Route("GET", f"{queue}/head", "requestQueue_head_get", self.head),
+            Route("GET", f"{queue}/head", "requestQueue_head_get", self.head, public=True),
             Route("POST", f"{queue}/head/lock", "requestQueue_head_lock_post", self.lock_head),
         ]
 
@@ -115,7 +115,7 @@ class RequestQueueRoutes:
             raise invalid("Query parameter exclusiveStartId cannot be used together with cursor or filter.")
         after = decode_cursor(cursor) if cursor is not None else start_id
         found, now = await self._queues.list(
-            call.principal,
+            call.principal_or_none,
             _queue(call),
             _client(call),
             after=after,
@@ -137,13 +137,13 @@ class RequestQueueRoutes:
     async def head(self, call: Call) -> Response:
         """The first requests. openapi: requestQueue_head_get."""
         limit = min(call.query.integer("limit", minimum=0) or _DEFAULT_HEAD, MAX_HEAD)
-        found = await self._queues.head(call.principal, _queue(call), _client(call), limit)
+        found = await self._queues.head(call.principal_or_none, _queue(call), _client(call), limit)
         return data_response(
             {
                 "limit": limit,
                 "queueModifiedAt": iso(found.queue_modified_at),
                 "hadMultipleClients": found.had_multiple_clients,
-                "items": [head_object(item) for item in found.items],
+                "items": [head_object(item, found.lock_expires_at) for item in found.items],
             }
         )
 
@@ -158,7 +158,7 @@ class RequestQueueRoutes:
             "queueModifiedAt": iso(found.queue_modified_at),
             "hadMultipleClients": found.had_multiple_clients,
             "queueHasLockedRequests": found.has_locked_requests,
-            "items": [head_object(item) for item in found.items],
+            "items": [head_object(item, found.lock_expires_at) for item in found.items],
         }
         if client.key is not None:
             shape["clientKey"] = client.key

@@ -5,13 +5,13 @@ Values stay the JSON text that was pushed, so numbers of any size and precision 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from actorium.domain.errors import ApiError, invalid
+from actorium.domain.json_texts import mend
 
 MAX_FIELDS = 2000
 """How many field names a dataset remembers. openapi: tabular exports have at most 2000 columns."""
@@ -44,11 +44,6 @@ _array = msgspec.json.Decoder(list[msgspec.Raw])
 # Floats are only looked past here; as text they cannot be out of range.
 _values = msgspec.json.Decoder(dict[str, Any], float_hook=str)
 _raw_values = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_surrogate = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-# A whole pair, else (group 1) half of one, else any other escape, so that an escaped backslash is skipped.
-_escape = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
-)
 
 
 def parse_items(body: bytes) -> NewItems:
@@ -68,7 +63,7 @@ def parse_items(body: bytes) -> NewItems:
         if text[:1] != b"{":
             raise invalid(f"Dataset items must be JSON objects, but the item at index {index} is not.")
         try:
-            item = _values.decode(_mend(text))
+            item = _values.decode(mend(text))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _malformed(error, index) from error
         except RecursionError as error:
@@ -84,7 +79,7 @@ def parse_items(body: bytes) -> NewItems:
 
 
 def _split_array(body: bytes) -> list[bytes]:
-    mended = _mend(body)
+    mended = mend(body)
     texts = [bytes(raw) for raw in _array.decode(mended)]
     if mended is body:
         return texts
@@ -97,24 +92,15 @@ def _split_array(body: bytes) -> list[bytes]:
     return texts
 
 
-def _mend(text: bytes) -> bytes:
-    """``text`` with each half of a surrogate pair that stands alone as U+FFFD: it is JSON, but msgspec refuses it."""
-    return text if _surrogate.search(text) is None else _escape.sub(_mended, text)
-
-
-def _mended(match: re.Match[bytes]) -> bytes:
-    return b"\\ufffd" if match[1] is not None else match[0]
-
-
 def raw_fields(text: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
     """The top-level fields of an object by name, their values as JSON texts."""
-    return _raw_values.decode(_mend(bytes(text)))
+    return _raw_values.decode(mend(bytes(text)))
 
 
 def values_of(float_hook: Callable[[str], Any]) -> Callable[[bytes], dict[str, Any]]:
     """A reader of items as Python values; ``float_hook`` gets the text of each number that is not whole."""
     decoder = msgspec.json.Decoder(dict[str, Any], float_hook=float_hook)
-    return lambda text: decoder.decode(_mend(text))
+    return lambda text: decoder.decode(mend(text))
 
 
 def depth(value: Any) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from actorium.domain.errors import ApiError, ErrorType, invalid
+from actorium.domain.json_texts import mend
 from actorium.domain.times import iso
 
 MAX_REQUEST_BYTES = 9_437_184
@@ -29,15 +30,16 @@ class Client(msgspec.Struct, frozen=True):
 
 
 class NewRequest(msgspec.Struct, frozen=True):
-    """A request as a client sent it. ``text`` is its JSON without the fields that are state."""
+    """A request as a client sent it.
+
+    ``text`` is its JSON without the fields that are state, ``head`` the JSON of what the head of a queue tells of it.
+    """
 
     id: str
     unique_key: str
-    url: str
-    method: str
-    retry_count: int
     handled_at: int | None
     text: str
+    head: str
 
 
 class StoredRequest(msgspec.Struct, frozen=True):
@@ -50,17 +52,6 @@ class StoredRequest(msgspec.Struct, frozen=True):
     lock_client_key: str | None
 
 
-class HeadItem(msgspec.Struct, frozen=True):
-    """What the head of a queue tells of a request; ``lock_expires_at`` where it was locked by the call."""
-
-    id: str
-    unique_key: str
-    url: str
-    method: str
-    retry_count: int
-    lock_expires_at: int | None = None
-
-
 def request_id(unique_key: str) -> str:
     """The id that every client computes for itself. docs: request queues, request id."""
     digest = base64.b64encode(hashlib.sha256(unique_key.encode("utf-8", "surrogatepass")).digest()).decode()
@@ -70,7 +61,8 @@ def request_id(unique_key: str) -> str:
 def parse_request(raw: bytes, where: str = "") -> NewRequest:
     """A request out of its JSON; 400 naming the field when it is none. ``where`` prefixes field names."""
     try:
-        fields = _RawObject.decode(raw)
+        # What clients hash for the id is the mended text too.
+        fields = _RawObject.decode(mend(raw))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(f"{where.rstrip('.') or 'The request body'} is not a JSON object: {error}") from error
     except RecursionError as error:
@@ -94,13 +86,14 @@ def parse_request(raw: bytes, where: str = "") -> NewRequest:
     handled_at = _handled_at(_value(fields, "handledAt", where), where)
     kept = {name: value for name, value in fields.items() if name not in _STATE_FIELDS}
     kept.setdefault("method", msgspec.Raw(_encode(method)))
-    return NewRequest(found_id, unique_key, url, method, retry_count, handled_at, _encode(kept).decode())
+    head = {"id": found_id, "uniqueKey": unique_key, "url": url, "method": method, "retryCount": retry_count}
+    return NewRequest(found_id, unique_key, handled_at, _encode(kept).decode(), _encode(head).decode())
 
 
 def parse_batch(raw: bytes, most: int) -> list[bytes]:
     """The JSON texts in an array of 1 to ``most`` items."""
     try:
-        items = _RawList.decode(raw)
+        items = _RawList.decode(mend(raw))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(f"The request body is not a JSON array: {error}") from error
     except RecursionError as error:
@@ -126,18 +119,11 @@ def request_object(stored: StoredRequest, now: int) -> msgspec.Raw:
     return msgspec.Raw(_encode(fields))
 
 
-def head_object(item: HeadItem) -> dict[str, Any]:
-    """An item of the head: no ``userData``, clients get each request."""
-    shape: dict[str, Any] = {
-        "id": item.id,
-        "uniqueKey": item.unique_key,
-        "url": item.url,
-        "method": item.method,
-        "retryCount": item.retry_count,
-    }
-    if item.lock_expires_at is not None:
-        shape["lockExpiresAt"] = iso(item.lock_expires_at)
-    return shape
+def head_object(head: str, lock_expires_at: int | None) -> msgspec.Raw:
+    """An item of the head: no ``userData``, clients get each request. With its lock where the call took one."""
+    if lock_expires_at is not None:
+        head = f'{head[:-1]},"lockExpiresAt":"{iso(lock_expires_at)}"}}'
+    return msgspec.Raw(head.encode())
 
 
 def encode_cursor(request_id_: str) -> str:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from actorium.domain.errors import ApiError, ErrorType, not_found
-from actorium.domain.requests import Client, HeadItem, NewRequest, StoredRequest
+from actorium.domain.requests import Client, NewRequest, StoredRequest
 from actorium.domain.storages import Access, Reference, StorageKind, missing
 from actorium.kit import Clock
 from actorium.services.access import Principal
@@ -21,11 +21,12 @@ T = TypeVar("T")
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The head of a queue; ``has_locked_requests`` only where requests were locked."""
+    """The head of a queue, each item as its JSON. The last two only where the call locked them."""
 
-    items: Sequence[HeadItem]
+    items: Sequence[str]
     queue_modified_at: int
     had_multiple_clients: bool
+    lock_expires_at: int | None = None
     has_locked_requests: bool = False
 
 
@@ -91,7 +92,7 @@ class RequestQueues:
 
     async def list(
         self,
-        principal: Principal,
+        principal: Principal | None,
         text: str,
         client: Client,
         *,
@@ -102,26 +103,24 @@ class RequestQueues:
     ) -> tuple[Sequence[StoredRequest], int]:
         """Requests by id after the id ``after``, and the time they were read."""
 
-        async def change(tx: Tx, queue: Queue, now: int) -> tuple[str, Sequence[StoredRequest], int]:
+        async def look(tx: Tx, queue: Queue, now: int) -> tuple[str, Sequence[StoredRequest], int]:
             found = await queues.list_requests(
                 tx, queue.id, after=after, limit=limit, locked=locked, pending=pending, now=now
             )
             return queue.id, found, now
 
-        queue_id, found, now = await self._change(
-            "list requests", principal, text, client, change, changes_content=False
-        )
+        queue_id, found, now = await self._look("list requests", principal, text, client, look)
         self._count_reads(queue_id, read_count=len(found))
         return found, now
 
-    async def head(self, principal: Principal, text: str, client: Client, limit: int) -> Head:
+    async def head(self, principal: Principal | None, text: str, client: Client, limit: int) -> Head:
         """The first requests that are neither handled nor locked."""
 
-        async def change(tx: Tx, queue: Queue, now: int) -> tuple[str, Head]:
+        async def look(tx: Tx, queue: Queue, now: int) -> tuple[str, Head]:
             items = await queues.head(tx, queue.id, limit, now)
             return queue.id, Head(items, queue.modified_at, queue.had_multiple_clients)
 
-        queue_id, found = await self._change("read head", principal, text, client, change, changes_content=False)
+        queue_id, found = await self._look("read head", principal, text, client, look)
         self._count_reads(queue_id, head_item_read_count=len(found.items))
         return found
 
@@ -131,7 +130,7 @@ class RequestQueues:
         async def change(tx: Tx, queue: Queue, now: int) -> Head:
             items = await queues.lock_head(tx, queue, client, limit=limit, lock_secs=lock_secs, now=now)
             has_locked = bool(items) or await queues.has_locked(tx, queue.id, now)
-            return Head(items, queue.modified_at, queue.had_multiple_clients, has_locked)
+            return Head(items, queue.modified_at, queue.had_multiple_clients, now + lock_secs * 1000, has_locked)
 
         return await self._change("lock head", principal, text, client, change, changes_content=False)
 
@@ -197,6 +196,33 @@ class RequestQueues:
             return await change(tx, queue, now)
 
         return await self._db.write(description, op)
+
+    async def _look(
+        self,
+        description: str,
+        principal: Principal | None,
+        text: str,
+        client: Client,
+        look: Callable[[Tx, Queue, int], Awaitable[T]],
+    ) -> T:
+        """Read the content. An owner is noted as a client; others may read a queue that is open to them."""
+        if principal is not None:
+            try:
+                return await self._change(description, principal, text, client, look, changes_content=False)
+            except ApiError as error:
+                if error.type is not ErrorType.RECORD_NOT_FOUND:
+                    raise
+        reference = Storages.reference(principal, text)
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> T:
+            opened = await open_storage(tx, principal, StorageKind.REQUEST_QUEUE, reference, Access.READ)
+            queue = await queues.open_for_reading(tx, opened.id)
+            if queue is None:
+                raise missing(StorageKind.REQUEST_QUEUE, reference)
+            return await look(tx, queue, now)
+
+        return await self._db.read(description, op)
 
     def _count_reads(self, queue_id: str, **counts: int) -> None:
         self._reads.add(StorageKind.REQUEST_QUEUE, queue_id, **counts)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from actorium.domain.errors import invalid
 from actorium.storage.db import (
     Operation,
     OutOfDiskSpaceError,
@@ -119,6 +120,8 @@ class PostgresDatabase:
                 raise UniqueViolationError(str(error)) from error
             except asyncpg.DiskFullError as error:
                 raise OutOfDiskSpaceError from error
+            except asyncpg.CharacterNotInRepertoireError as error:
+                raise invalid("A text has the character U+0000, which the database cannot store.") from error
             except asyncpg.PostgresError as error:
                 error.add_note(f"in the operation: {description}")
                 raise

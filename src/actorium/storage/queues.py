@@ -12,14 +12,14 @@ from typing import Any
 
 import msgspec
 
-from actorium.domain.requests import Client, HeadItem, NewRequest, StoredRequest
+from actorium.domain.requests import Client, NewRequest, StoredRequest
 from actorium.storage.db import Row, Tx, placeholders
 
 _PER_MS = 1000
 """Order numbers of one millisecond."""
 
+_QUEUE = "id, last_order_no, last_lock_order_no, had_multiple_clients, modified_at"
 _STORED = "id, request_json, handled_at, lock_expires_at, lock_client_key"
-_HEAD = "id, unique_key, url, method, retry_count"
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -45,10 +45,6 @@ def _stored(row: Row) -> StoredRequest:
     return StoredRequest(
         row["id"], row["request_json"], row["handled_at"], row["lock_expires_at"], row["lock_client_key"]
     )
-
-
-def _head_item(row: Row, lock_expires_at: int | None = None) -> HeadItem:
-    return HeadItem(row["id"], row["unique_key"], row["url"], row["method"], row["retry_count"], lock_expires_at)
 
 
 async def open_for_change(
@@ -77,14 +73,21 @@ async def open_for_change(
             assignments.append("first_client_key = COALESCE(first_client_key, ?)")
             seen = [client.key, client.key]
     row = await tx.fetchrow(
-        f"UPDATE request_queues SET {', '.join(assignments)} WHERE {condition} "
-        "RETURNING id, last_order_no, last_lock_order_no, had_multiple_clients, modified_at",
+        f"UPDATE request_queues SET {', '.join(assignments)} WHERE {condition} RETURNING {_QUEUE}",
         *values,
         *seen,
         *args,
     )
-    if row is None:
-        return None
+    return None if row is None else _queue(row)
+
+
+async def open_for_reading(tx: Tx, queue_id: str) -> Queue | None:
+    """A queue as it is, for a caller who changes nothing in it."""
+    row = await tx.fetchrow(f"SELECT {_QUEUE} FROM request_queues WHERE id = ?", queue_id)
+    return None if row is None else _queue(row)
+
+
+def _queue(row: Row) -> Queue:
     return Queue(
         row["id"],
         row["last_order_no"],
@@ -133,7 +136,7 @@ async def add(tx: Tx, queue: Queue, requests: Sequence[NewRequest], *, forefront
         is_handled = request.handled_at is not None
         known[request.id] = is_handled
         order_no = None if is_handled else order.next(forefront=forefront)
-        rows.append(_columns(queue, request, order_no))
+        rows.append((queue.id, request.id, order_no, request.handled_at, request.head, request.text))
         handled += is_handled
         size += len(request.text)
         results.append(Added(request.id, request.unique_key, False, False))
@@ -155,24 +158,7 @@ async def add(tx: Tx, queue: Queue, requests: Sequence[NewRequest], *, forefront
     return results
 
 
-_INSERT = (
-    "INSERT INTO requests (queue_id, id, unique_key, url, method, retry_count, order_no, handled_at, request_json) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-
-
-def _columns(queue: Queue, request: NewRequest, order_no: int | None) -> tuple[Any, ...]:
-    return (
-        queue.id,
-        request.id,
-        request.unique_key,
-        request.url,
-        request.method,
-        request.retry_count,
-        order_no,
-        request.handled_at,
-        request.text,
-    )
+_INSERT = "INSERT INTO requests (queue_id, id, order_no, handled_at, head_json, request_json) VALUES (?, ?, ?, ?, ?, ?)"
 
 
 async def _states(tx: Tx, queue: Queue, ids: Sequence[str]) -> dict[str, bool]:
@@ -193,15 +179,11 @@ async def put(tx: Tx, queue: Queue, request: NewRequest, *, forefront: bool, now
     was_handled, is_handled = row["handled_at"] is not None, request.handled_at is not None
     order = _Order(queue, now)
     await tx.execute(
-        "UPDATE requests SET unique_key = ?, url = ?, method = ?, retry_count = ?, order_no = ?, handled_at = ?, "
-        "lock_expires_at = NULL, lock_client_key = NULL, lock_run_id = NULL, request_json = ? "
-        "WHERE queue_id = ? AND id = ?",
-        request.unique_key,
-        request.url,
-        request.method,
-        request.retry_count,
+        "UPDATE requests SET order_no = ?, handled_at = ?, lock_expires_at = NULL, lock_client_key = NULL, "
+        "lock_run_id = NULL, head_json = ?, request_json = ? WHERE queue_id = ? AND id = ?",
         None if is_handled else order.next(forefront=forefront),
         request.handled_at,
+        request.head,
         request.text,
         queue.id,
         request.id,
@@ -264,59 +246,48 @@ async def list_requests(
     return [_stored(row) for row in rows]
 
 
-async def head(tx: Tx, queue_id: str, limit: int, now: int) -> list[HeadItem]:
-    """The first requests that are neither handled nor locked."""
-    rows = await tx.fetch(
-        f"SELECT {_HEAD} FROM requests WHERE queue_id = ? AND order_no IS NOT NULL "
-        "AND (lock_expires_at IS NULL OR lock_expires_at <= ?) ORDER BY order_no LIMIT ?",
-        queue_id,
-        now,
-        limit,
-    )
-    return [_head_item(row) for row in rows]
+_AVAILABLE = (
+    "FROM requests WHERE queue_id = ? AND order_no IS NOT NULL AND (lock_expires_at IS NULL OR lock_expires_at <= ?) "
+    "ORDER BY order_no LIMIT ?"
+)
 
 
-async def lock_head(tx: Tx, queue: Queue, client: Client, *, limit: int, lock_secs: int, now: int) -> list[HeadItem]:
+async def head(tx: Tx, queue_id: str, limit: int, now: int) -> list[str]:
+    """The first requests that are neither handled nor locked, as the JSON the head tells of them."""
+    rows = await tx.fetch(f"SELECT head_json {_AVAILABLE}", queue_id, now, limit)
+    return [row["head_json"] for row in rows]
+
+
+async def lock_head(tx: Tx, queue: Queue, client: Client, *, limit: int, lock_secs: int, now: int) -> list[str]:
     """Lock the first ``limit`` requests and return them; nobody else gets them before the locks expire."""
-    rows = await tx.fetch(
-        f"SELECT {_HEAD}, order_no FROM requests WHERE queue_id = ? AND order_no IS NOT NULL "
-        "AND (lock_expires_at IS NULL OR lock_expires_at <= ?) ORDER BY order_no LIMIT ?",
-        queue.id,
-        now,
-        limit,
-    )
-    if not rows:
-        return []
     expires_at = now + lock_secs * 1000
     # Behind everything added before the expiry, or (from the front) before it; see the docs' ordering model.
     first = _lock_order(queue, expires_at)
-    await tx.executemany(
-        "UPDATE requests SET order_no = ?, lock_expires_at = ?, lock_client_key = ?, lock_run_id = ? "
-        "WHERE queue_id = ? AND id = ?",
-        [
-            (
-                first + position if row["order_no"] > 0 else -first - len(rows) + position,
-                expires_at,
-                client.key,
-                client.run_id,
-                queue.id,
-                row["id"],
-            )
-            for position, row in enumerate(rows)
-        ],
+    rows = await tx.fetch(
+        "UPDATE requests SET order_no = head.position + CASE WHEN order_no > 0 THEN CAST(? AS BIGINT) "
+        "ELSE CAST(? AS BIGINT) END, lock_expires_at = ?, lock_client_key = ?, lock_run_id = ? "
+        "FROM (SELECT available.id AS head_id, ROW_NUMBER() OVER (ORDER BY available.place) AS position "
+        f"FROM (SELECT id, order_no AS place {_AVAILABLE}) AS available) AS head "
+        "WHERE queue_id = ? AND id = head.head_id RETURNING order_no, head_json",
+        first,
+        -first - limit - 1,
+        expires_at,
+        client.key,
+        client.run_id,
+        queue.id,
+        now,
+        limit,
+        queue.id,
     )
+    if not rows:
+        return []
     await tx.execute(
         "UPDATE request_queues SET last_lock_order_no = ?, write_count = write_count + ? WHERE id = ?",
-        first + len(rows),
+        first + limit,
         len(rows),
         queue.id,
     )
-    return [_head_item(row, expires_at) for row in rows]
-
-
-def _lock_order(queue: Queue, expires_at: int) -> int:
-    """Order numbers of locks are distinct too: locks of one millisecond expire in the order they were taken."""
-    return max(queue.last_lock_order_no + 1, expires_at * _PER_MS)
+    return [row["head_json"] for row in sorted(rows, key=lambda row: row["order_no"])]
 
 
 async def has_locked(tx: Tx, queue_id: str, now: int) -> bool:
@@ -327,6 +298,11 @@ async def has_locked(tx: Tx, queue_id: str, now: int) -> bool:
         now,
     )
     return row is not None
+
+
+def _lock_order(queue: Queue, expires_at: int) -> int:
+    """Order numbers of locks are distinct too: locks of one millisecond expire in the order they were taken."""
+    return max(queue.last_lock_order_no + 1, expires_at * _PER_MS)
 
 
 async def _held(tx: Tx, queue: Queue, request_id: str, now: int) -> tuple[bool, bool, Row] | None:

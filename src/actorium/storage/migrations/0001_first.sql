@@ -248,19 +248,17 @@ CREATE TABLE request_queues (
 CREATE INDEX request_queues_by_user ON request_queues (user_id, created_at, id);
 CREATE INDEX request_queues_by_run ON request_queues (run_id) WHERE run_id IS NOT NULL;
 
--- order_no is NULL once handled. request_json is the whole request as clients sent it, without state.
+-- order_no is NULL once handled. request_json is the whole request as clients sent it, without state; head_json what
+-- the head tells of it. Both are JSON texts, so that no character is a problem.
 CREATE TABLE requests (
   queue_id TEXT NOT NULL,
   id TEXT NOT NULL,
-  unique_key TEXT NOT NULL,
-  url TEXT NOT NULL,
-  method TEXT NOT NULL,
-  retry_count INTEGER NOT NULL,
   order_no BIGINT,
   handled_at BIGINT,
   lock_expires_at BIGINT,
   lock_client_key TEXT,
   lock_run_id TEXT,
+  head_json TEXT NOT NULL,
   request_json TEXT NOT NULL
 );
 CREATE UNIQUE INDEX requests_by_id ON requests (queue_id, id);
