@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import msgspec
 import pyjson5
 
 from actorium.builders import BuildFailed
+from actorium.domain.dataset_schemas import check_schema as check_dataset_schema
+from actorium.domain.errors import ApiError
 
 MAX_SCHEMA_BYTES = 500 * 1024
 _DATASET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,100}")
@@ -172,7 +175,17 @@ class _Reader:
             resolved["datasets"] = {
                 name: self._object_or_file(value, f"storages.datasets.{name}") for name, value in datasets.items()
             }
+        for schema in (resolved.get("dataset"), *resolved.get("datasets", {}).values()):
+            if schema is not None:
+                self._check(check_dataset_schema, schema)
         return resolved
+
+    @staticmethod
+    def _check(check: Callable[[dict[str, Any]], None], schema: dict[str, Any]) -> None:
+        try:
+            check(schema)
+        except ApiError as error:
+            raise BuildFailed(error.message) from error
 
     def _dockerfile(self, fields: dict[str, Any]) -> Path | None:
         path = self._referenced(fields.get("dockerfile"), "dockerfile")

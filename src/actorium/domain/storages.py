@@ -86,12 +86,27 @@ class Reference(msgspec.Struct, frozen=True):
         return self.id is None
 
 
+class StorageSchemas(msgspec.Struct, frozen=True):
+    """What an Actor's definition says of its runs' storages: a schema, or none, for each dataset by its alias."""
+
+    datasets: dict[str, dict[str, Any] | None]
+    key_value_store: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, actor_definition: dict[str, Any] | None) -> StorageSchemas:
+        """The storages of a build's resolved ``actor.json``. docs: actor.json, storages."""
+        given: dict[str, Any] = (actor_definition or {}).get("storages") or {}
+        datasets = {"default": given.get("dataset"), **(given.get("datasets") or {})}
+        return cls(datasets, given.get("keyValueStore"))
+
+
 class DefaultStorageIds(msgspec.Struct, frozen=True):
-    """The storages every run starts with."""
+    """The storages every run starts with; ``aliased_datasets`` are those its Actor defines besides the default."""
 
     dataset: str
     key_value_store: str
     request_queue: str
+    aliased_datasets: dict[str, str] = {}
 
     def of(self, kind: StorageKind) -> str:
         """The id of the default storage of ``kind``."""
@@ -102,6 +117,14 @@ class DefaultStorageIds(msgspec.Struct, frozen=True):
                 return self.key_value_store
             case StorageKind.REQUEST_QUEUE:
                 return self.request_queue
+
+    def by_alias(self) -> dict[str, dict[str, str]]:
+        """All of them as runs show them. openapi: Run.storageIds."""
+        return {
+            "datasets": {"default": self.dataset, **self.aliased_datasets},
+            "keyValueStores": {"default": self.key_value_store},
+            "requestQueues": {"default": self.request_queue},
+        }
 
 
 def name_key(name: str) -> str:

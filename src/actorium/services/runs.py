@@ -35,6 +35,7 @@ from actorium.domain.pricing import (
     disk_mbytes,
     is_valid_memory,
 )
+from actorium.domain.storages import StorageSchemas
 from actorium.kit import Clock, Signals, new_id, random_text, wait_until
 from actorium.services.access import Principal
 from actorium.storage import jobs, key_value_stores, storages
@@ -170,11 +171,12 @@ class Runs:
         options = self._options(asked, defaults, tag, build)
         self._check_memory(options.memory_mbytes)
         stored = complete_input(build.input_schema, body)
+        schemas = StorageSchemas.of(build.actor_definition)
         run_id, now = new_id(), self._clock.now_ms()
 
         async def op(tx: Tx) -> Run:
             ids = await storages.create_default_storages(
-                tx, run_id=run_id, actor_id=actor.id, user_id=principal.user_id, now=now
+                tx, run_id=run_id, actor_id=actor.id, user_id=principal.user_id, now=now, schemas=schemas
             )
             if stored is not None:
                 await key_value_stores.put_record(
@@ -206,11 +208,7 @@ class Runs:
                 default_dataset_id=ids.dataset,
                 default_key_value_store_id=ids.key_value_store,
                 default_request_queue_id=ids.request_queue,
-                storage_ids={
-                    "datasets": {"default": ids.dataset},
-                    "keyValueStores": {"default": ids.key_value_store},
-                    "requestQueues": {"default": ids.request_queue},
-                },
+                storage_ids=ids.by_alias(),
                 container_slug=random_text(12, _LOWER_CASE),
                 events_secret=random_text(32),
                 workflow_key=random_text(17),

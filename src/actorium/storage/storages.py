@@ -11,7 +11,15 @@ from typing import Any
 import msgspec
 
 from actorium.domain.models import GeneralAccess
-from actorium.domain.storages import DefaultStorageIds, Guarded, Reference, Storage, StorageKind, name_key
+from actorium.domain.storages import (
+    DefaultStorageIds,
+    Guarded,
+    Reference,
+    Storage,
+    StorageKind,
+    StorageSchemas,
+    name_key,
+)
 from actorium.kit import new_id, random_text
 from actorium.storage.db import Row, Tx, placeholders
 
@@ -227,14 +235,23 @@ async def insert(
     return storage_id if count else None
 
 
-async def create_default_storages(tx: Tx, *, run_id: str, actor_id: str, user_id: str, now: int) -> DefaultStorageIds:
-    """Insert the three storages a run starts with, unnamed and marked with the run."""
-    ids = []
-    for kind in (StorageKind.DATASET, StorageKind.KEY_VALUE_STORE, StorageKind.REQUEST_QUEUE):
-        storage_id = await insert(tx, kind, user_id=user_id, now=now, actor_id=actor_id, run_id=run_id)
-        assert storage_id is not None  # noqa: S101  unnamed storages never conflict
-        ids.append(storage_id)
-    return DefaultStorageIds(*ids)
+async def create_default_storages(
+    tx: Tx, *, run_id: str, actor_id: str, user_id: str, now: int, schemas: StorageSchemas
+) -> DefaultStorageIds:
+    """Insert the storages a run starts with, unnamed and marked with the run."""
+
+    async def create(kind: StorageKind, schema: dict[str, Any] | None = None) -> str:
+        created = await insert(tx, kind, user_id=user_id, now=now, actor_id=actor_id, run_id=run_id, schema=schema)
+        assert created is not None  # noqa: S101  unnamed storages never conflict
+        return created
+
+    datasets = {alias: await create(StorageKind.DATASET, schema) for alias, schema in schemas.datasets.items()}
+    return DefaultStorageIds(
+        datasets.pop("default"),
+        await create(StorageKind.KEY_VALUE_STORE, schemas.key_value_store),
+        await create(StorageKind.REQUEST_QUEUE),
+        datasets,
+    )
 
 
 async def update(tx: Tx, kind: StorageKind, storage_id: str, changes: dict[str, str | None], now: int) -> None:
