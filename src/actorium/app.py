@@ -172,7 +172,7 @@ class Platform:
         self.reads = ReadCounts(self.db, clock)
         self.storages = Storages(self.db, clock, self.reads)
         self.records = KeyValueStores(self.db, clock, self.blobs, self.reads)
-        self.housekeeping = StorageHousekeeping(self.db, clock, self.blobs)
+        self.housekeeping = StorageHousekeeping(self.db, clock, self.blobs, unnamed_days=settings.unnamed_storage_days)
         self.actors = Actors(self.db, clock, vault, self._abort_runs_of)
         self.builds = Builds(self.db, clock, self.signals, self.logs)
         self.runs = Runs(

@@ -241,6 +241,14 @@ SETTINGS: tuple[Setting, ...] = (
         "100",
         "Most output kept per run or build; then one notice, and the rest is dropped. 0 = no limit.",
     ),
+    Setting(
+        "unnamed_storage_days",
+        _whole(0),
+        "a number of days, 0 for ever",
+        "0",
+        "Days after its last use until a storage without a name, that no run made, is deleted. 0 = never. "
+        "Storages of a run live as long as the run.",
+    ),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -273,6 +281,7 @@ class Settings(msgspec.Struct, frozen=True):
     stop_grace_secs: float
     migration_window_secs: float
     max_log_mbytes: int
+    unnamed_storage_days: int
 
 
 def load_settings(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from actorium.domain.errors import ApiError, ErrorType
-from actorium.domain.storages import Access, StorageKind
+from actorium.domain.storages import Access, StorageKind, StorageSchemas
 from actorium.services.access import Principal
+from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages, StorageUpdate
 from actorium.storage import storages as rows
+from actorium.storage.blobs import LocalBlobs
 from actorium.storage.db import Database, Tx
+from actorium.storage.sqlite import SqliteDatabase
 from fakes.clock import FakeClock
 
 AddUser = Callable[[str, str], Awaitable[Principal]]
@@ -123,7 +127,9 @@ async def test_default_storages_live_and_die_with_their_run(
     jane = await add_user(JANE, "jane")
 
     async def create(tx: Tx) -> Any:
-        return await rows.create_default_storages(tx, run_id="run1", actor_id="actor1", user_id=JANE, now=5)
+        return await rows.create_default_storages(
+            tx, run_id="run1", actor_id="actor1", user_id=JANE, now=5, schemas=StorageSchemas.of(None)
+        )
 
     ids = await database.write("create", create)
     for kind in StorageKind:
@@ -170,6 +176,59 @@ async def test_deleted_contents_are_removed_in_steps(service: Storages, add_user
     assert [await count(database, table) for table in ("dataset_blocks", "records", "requests")] == [1201] * 3
     assert await count(database, "storage_garbage") == 0
     assert await count(database, "blob_garbage") == 1201
+
+
+async def test_unused_unnamed_storages_expire(
+    service: Storages, add_user: AddUser, clock: FakeClock, database: Database, tmp_path: Path
+) -> None:
+    jane = await add_user(JANE, "jane")
+    blobs = LocalBlobs(tmp_path / "blobs")
+    await blobs.start()
+    kept = set()
+    for kind in StorageKind:
+        await service.get_or_create(jane, kind, None, None)
+        named, _ = await service.get_or_create(jane, kind, "named", None)
+        used, _ = await service.get_or_create(jane, kind, None, None)
+        kept |= {named.id, used.id}
+    schemas = StorageSchemas.of(None)
+    ids = await database.write(
+        "of a run",
+        lambda tx: rows.create_default_storages(tx, run_id="r", actor_id="a", user_id=JANE, now=0, schemas=schemas),
+    )
+    kept |= {ids.dataset, ids.key_value_store, ids.request_queue}
+    clock.advance(6 * 86_400)
+    for kind in StorageKind:
+        for storage_id in kept:
+            service.reads.add(kind, storage_id)
+    await service.reads.flush()
+    clock.advance(2 * 86_400)
+    await StorageHousekeeping(database, clock, blobs).sweep()
+    assert await count(database, "datasets") == 4
+    await StorageHousekeeping(database, clock, blobs, unnamed_days=7).sweep()
+    left = set()
+    for kind in StorageKind:
+        left |= {
+            one.id for one in (await service.list_owned(jane, kind, unnamed=True, offset=0, limit=10, desc=False))[1]
+        }
+    assert left == kept
+    assert await count(database, "storage_garbage") == 0
+    await blobs.stop()
+
+
+async def test_space_of_what_was_deleted_goes_back_to_the_disk(add_user: AddUser, tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "large.sqlite", synchronous="OFF")
+    await database.start()
+    await database.write("table", lambda tx: tx.execute("CREATE TABLE filler (data BLOB)"))
+    await database.write(
+        "fill", lambda tx: tx.executemany("INSERT INTO filler VALUES (?)", [(b"x" * 100_000,) for _ in range(300)])
+    )
+    await database.write("empty", lambda tx: tx.execute("DELETE FROM filler"))
+    steps = 1
+    while await database.reclaim():
+        steps += 1
+    await database.stop()
+    assert steps > 5
+    assert (tmp_path / "large.sqlite").stat().st_size < 8_000_000
 
 
 async def test_reads_are_counted_later_but_shown_at_once(

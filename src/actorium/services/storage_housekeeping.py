@@ -1,4 +1,4 @@
-"""Empties deleted storages and deletes blobs without a record, step by step in the background."""
+"""Lets unnamed storages expire, empties deleted ones, deletes blobs without a record; in steps, in the background."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from actorium.storage.db import Database, Tx
 
 _PAUSE_SECS = 20.0
 _BLOBS_AT_ONCE = 100
+_EXPIRED_AT_ONCE = 100
+_DAY_MS = 86_400_000
 
 
 class StorageHousekeeping:
-    """The background service; ``sweep`` does everything that is due."""
+    """The background service; ``sweep`` does everything that is due.
 
-    def __init__(self, db: Database, clock: Clock, blobs: Blobs) -> None:
+    Unnamed storages that no run made expire ``unnamed_days`` after their last use; 0 keeps them for good.
+    """
+
+    def __init__(self, db: Database, clock: Clock, blobs: Blobs, *, unnamed_days: int = 0) -> None:
         self._db = db
         self._clock = clock
         self._blobs = blobs
+        self._unnamed_ms = unnamed_days * _DAY_MS
         self._tasks = Tasks("storage-housekeeping")
 
     async def start(self) -> None:
@@ -34,7 +40,9 @@ class StorageHousekeeping:
         await self._clock.sleep(_PAUSE_SECS)
 
     async def sweep(self) -> None:
-        """Empty what was deleted, then delete blobs that are due."""
+        """Delete what expired, empty what was deleted, then delete blobs that are due."""
+        if self._unnamed_ms:
+            await self._expire()
 
         async def empty(tx: Tx) -> bool:
             return await storages.empty_deleted(tx, self._clock.now_ms())
@@ -42,6 +50,17 @@ class StorageHousekeeping:
         while await self._db.write("empty deleted storage", empty):
             pass
         while await self._delete_blobs():
+            pass
+        while await self._db.reclaim():
+            pass
+
+    async def _expire(self) -> None:
+        now = self._clock.now_ms()
+
+        async def expire(tx: Tx) -> int:
+            return await storages.delete_unused(tx, used_before=now - self._unnamed_ms, most=_EXPIRED_AT_ONCE, now=now)
+
+        while await self._db.write("delete expired storages", expire) == _EXPIRED_AT_ONCE:
             pass
 
     async def _delete_blobs(self) -> bool:

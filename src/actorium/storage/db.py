@@ -99,6 +99,10 @@ class Database(Protocol):
         """Run an operation in a transaction and commit it."""
         ...
 
+    async def reclaim(self) -> bool:
+        """Give some of the space of deleted rows back to the file system; returns whether there is more."""
+        ...
+
 
 def migrations(dialect: str) -> list[tuple[int, str, str]]:
     """All migrations for ``sqlite`` or ``postgres`` in order: ``(number, name, script)``.

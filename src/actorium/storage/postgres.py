@@ -126,3 +126,7 @@ class PostgresDatabase:
                 error.add_note(f"in the operation: {description}")
                 raise
         raise AssertionError("unreachable")
+
+    async def reclaim(self) -> bool:
+        """Nothing: the server's autovacuum does it."""
+        return False

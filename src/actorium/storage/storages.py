@@ -283,6 +283,23 @@ async def delete_run_storages(tx: Tx, run_id: str, now: int) -> None:
             await delete(tx, kind, row["id"], now)
 
 
+async def delete_unused(tx: Tx, *, used_before: int, most: int, now: int) -> int:
+    """Delete up to ``most`` unnamed storages that no run made and nobody used since; returns how many."""
+    found: list[tuple[StorageKind, str]] = []
+    for kind, table in TABLES.items():
+        rows = await tx.fetch(
+            f"SELECT id FROM {table.name} WHERE name_key IS NULL AND run_id IS NULL AND created_at < ? "
+            "AND accessed_at < ? ORDER BY created_at LIMIT ?",
+            used_before,
+            used_before,
+            most - len(found),
+        )
+        found += [(kind, row["id"]) for row in rows]
+    for kind, storage_id in found:
+        await delete(tx, kind, storage_id, now)
+    return len(found)
+
+
 async def empty_deleted(tx: Tx, now: int) -> bool:
     """Remove one step's worth of a deleted storage's contents; returns whether there is more to do."""
     garbage = await tx.fetchrow(f"SELECT id, kind FROM storage_garbage LIMIT 1 {tx.skip_locked}")

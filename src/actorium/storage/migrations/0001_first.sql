@@ -171,6 +171,7 @@ CREATE TABLE datasets (
 );
 CREATE INDEX datasets_by_user ON datasets (user_id, created_at, id);
 CREATE INDEX datasets_by_run ON datasets (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX datasets_unnamed ON datasets (created_at) WHERE name_key IS NULL AND run_id IS NULL;
 
 -- Items of one push as JSON texts, joined by newlines. A rowid table: large rows in a keyed one are slow.
 -- What belongs to a storage has no foreign key: a deleted storage is emptied in steps (storage_garbage).
@@ -206,6 +207,7 @@ CREATE TABLE key_value_stores (
 );
 CREATE INDEX key_value_stores_by_user ON key_value_stores (user_id, created_at, id);
 CREATE INDEX key_value_stores_by_run ON key_value_stores (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX key_value_stores_unnamed ON key_value_stores (created_at) WHERE name_key IS NULL AND run_id IS NULL;
 
 -- A small value is in "value"; a large one is the object "blob_key" of the blob store.
 CREATE TABLE records (
@@ -247,6 +249,7 @@ CREATE TABLE request_queues (
 );
 CREATE INDEX request_queues_by_user ON request_queues (user_id, created_at, id);
 CREATE INDEX request_queues_by_run ON request_queues (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX request_queues_unnamed ON request_queues (created_at) WHERE name_key IS NULL AND run_id IS NULL;
 
 -- order_no is NULL once handled. request_json is the whole request as clients sent it, without state; head_json what
 -- the head tells of it. Both are JSON texts, so that no character is a problem.
