@@ -47,6 +47,7 @@ from actorium.runtimes.process import ProcessRuntime
 from actorium.services.access import Access, Principal
 from actorium.services.accounts import Accounts
 from actorium.services.actors import Actors
+from actorium.services.block_merging import BlockMerging
 from actorium.services.builds import Builds
 from actorium.services.datasets import Datasets
 from actorium.services.health import Health
@@ -172,6 +173,7 @@ class Platform:
         self.reads = ReadCounts(self.db, clock)
         self.storages = Storages(self.db, clock, self.reads)
         self.records = KeyValueStores(self.db, clock, self.blobs, self.reads)
+        self.merging = BlockMerging(self.db, clock)
         self.housekeeping = StorageHousekeeping(self.db, clock, self.blobs, unnamed_days=settings.unnamed_storage_days)
         self.actors = Actors(self.db, clock, vault, self._abort_runs_of)
         self.builds = Builds(self.db, clock, self.signals, self.logs)
@@ -239,7 +241,7 @@ class Platform:
         limits = Limits(self.db, self.clock, self.settings.max_total_memory_mbytes, self.settings.max_concurrent_runs)
         queues = RequestQueues(self.db, self.clock, self.reads)
         storage_routes = [
-            *DatasetRoutes(self.storages, Datasets(self.db, self.clock, self.reads)).routes(),
+            *DatasetRoutes(self.storages, Datasets(self.db, self.clock, self.reads, self.merging)).routes(),
             *KeyValueStoreRoutes(self.storages, self.records).routes(),
             *RequestQueueRoutes(self.storages, queues).routes(),
         ]
@@ -280,6 +282,7 @@ class Platform:
         await self.logs.start()
         await self.reads.start()
         await self.housekeeping.start()
+        await self.merging.start()
         await self.runtime.open()
         await self.builder.open()
         await self.supervisor.start()
@@ -297,6 +300,7 @@ class Platform:
         await self.events.stop()
         await self.builder.close()
         await self.runtime.close()
+        await self.merging.stop()
         await self.housekeeping.stop()
         await self.reads.stop()
         await self.blobs.stop()

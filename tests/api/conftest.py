@@ -19,6 +19,7 @@ from actorium.domain.errors import not_found
 from actorium.domain.storages import DefaultStorageIds
 from actorium.kit import SystemClock
 from actorium.services.access import Access
+from actorium.services.block_merging import BlockMerging
 from actorium.services.datasets import Datasets
 from actorium.services.key_value_stores import KeyValueStores
 from actorium.services.request_queues import RequestQueues
@@ -45,7 +46,7 @@ async def server(tmp_path: Path, database: Database) -> AsyncIterator[StorageSer
     reads = ReadCounts(database, clock)
     storages = Storages(database, clock, reads)
     routes: list[Route] = [
-        *DatasetRoutes(storages, Datasets(database, clock, reads)).routes(),
+        *DatasetRoutes(storages, Datasets(database, clock, reads, BlockMerging(database, clock))).routes(),
         *KeyValueStoreRoutes(
             storages, KeyValueStores(database, clock, blobs, reads, max_record_bytes=20_000_000)
         ).routes(),

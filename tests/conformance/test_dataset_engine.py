@@ -12,6 +12,7 @@ import pytest
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.storages import StorageKind
 from actorium.services.access import Principal
+from actorium.services.block_merging import BlockMerging
 from actorium.services.datasets import DatasetGoneError, Datasets, Window
 from actorium.services.storages import ReadCounts, Storages
 from actorium.storage.db import Database, Tx
@@ -24,9 +25,12 @@ JANE = "janeUserId0000001"
 class Bench:
     """One user's dataset."""
 
-    def __init__(self, storages: Storages, datasets: Datasets, jane: Principal, dataset_id: str) -> None:
+    def __init__(
+        self, storages: Storages, datasets: Datasets, merging: BlockMerging, jane: Principal, dataset_id: str
+    ) -> None:
         self.storages = storages
         self.datasets = datasets
+        self.merging = merging
         self.jane = jane
         self.id = dataset_id
 
@@ -48,7 +52,8 @@ async def bench(database: Database, add_user: AddUser) -> Bench:
     storages = Storages(database, clock, reads)
     jane = await add_user(JANE, "jane")
     made, _ = await storages.get_or_create(jane, StorageKind.DATASET, None, None)
-    return Bench(storages, Datasets(database, clock, reads), jane, made.id)
+    merging = BlockMerging(database, clock)
+    return Bench(storages, Datasets(database, clock, reads, merging), merging, jane, made.id)
 
 
 async def test_any_window_of_any_blocks(bench: Bench) -> None:
@@ -146,3 +151,52 @@ async def test_push_to_a_missing_dataset(bench: Bench) -> None:
         with pytest.raises(ApiError) as refused:
             await call
         assert refused.value.type is ErrorType.RECORD_NOT_FOUND
+
+
+async def block_count(database: Database) -> int:
+    async def op(tx: Tx) -> int:
+        row = await tx.fetchrow("SELECT COUNT(*) AS blocks FROM dataset_blocks")
+        assert row is not None
+        return int(row["blocks"])
+
+    return await database.read("count blocks", op)
+
+
+async def test_small_blocks_are_merged_unseen(bench: Bench, database: Database) -> None:
+    chance = random.Random(11)
+    stored: list[object] = []
+
+    async def push_some(count: int) -> None:
+        for _ in range(count):
+            block = [{"n": len(stored) + n, "pad": "x" * 2000} for n in range(chance.randint(1, 3))]
+            await bench.push(*block)
+            stored.extend(block)
+
+    for _ in range(3):
+        await push_some(120)
+        items = await bench.datasets.open_items(bench.jane, bench.id, Window(3))
+        pages = items.pages()
+        seen = (await anext(pages))[0]
+        # What is pushed while blocks are merged is neither lost nor counted twice.
+        await asyncio.gather(bench.merging.sweep(), push_some(5))
+        async for texts, _ in pages:
+            seen += texts
+        assert [json.loads(text) for text in seen] == stored[3 : 3 + items.count]
+        assert await block_count(database) < 80
+        for _ in range(20):
+            offset, limit, desc = chance.randint(0, len(stored)), chance.choice([1, 7, None]), chance.random() < 0.5
+            expected = (stored[::-1] if desc else stored)[offset : None if limit is None else offset + limit]
+            assert await bench.read(offset, limit, desc=desc) == expected
+    counters = await bench.counters()
+    assert counters["item_count"] == len(stored) == counters["write_count"]
+
+
+async def test_merging_goes_on_after_a_restart(bench: Bench, database: Database) -> None:
+    for n in range(100):
+        await bench.push({"n": n})
+    successor = BlockMerging(database, FakeClock())
+    await successor.start()
+    await successor.sweep()
+    await successor.stop()
+    assert await block_count(database) == 1
+    assert await bench.read() == [{"n": n} for n in range(100)]

@@ -16,6 +16,7 @@ from actorium.domain.signing import is_content_signature
 from actorium.domain.storages import Access, Guarded, Reference, Storage, StorageKind, check_access, missing
 from actorium.kit import Clock
 from actorium.services.access import Principal
+from actorium.services.block_merging import BlockMerging
 from actorium.services.storages import ReadCounts, Storages, open_storage
 from actorium.storage import datasets, storages
 from actorium.storage.datasets import Block, Found, SchemaUncheckedError
@@ -141,10 +142,11 @@ def _joined(block: Block, start: int, end: int, separator: bytes) -> bytes:
 class Datasets:
     """The dataset service."""
 
-    def __init__(self, db: Database, clock: Clock, reads: ReadCounts) -> None:
+    def __init__(self, db: Database, clock: Clock, reads: ReadCounts, merging: BlockMerging) -> None:
         self._db = db
         self._clock = clock
         self._reads = reads
+        self._merging = merging
 
     async def push(self, principal: Principal, text: str, body: bytes) -> None:
         """Append the object or array of objects in ``body`` to the dataset ``text`` refers to, all or nothing."""
@@ -154,13 +156,16 @@ class Datasets:
         now = self._clock.now_ms()
         checked_id: str | None = None
 
-        async def op(tx: Tx) -> None:
-            if await datasets.append(tx, condition, args, new, now, checked_id=checked_id) is None:
+        async def op(tx: Tx) -> str:
+            dataset_id = await datasets.append(tx, condition, args, new, now, checked_id=checked_id)
+            if dataset_id is None:
                 raise missing(StorageKind.DATASET, reference)
+            return dataset_id
 
         while True:
             try:
-                return await self._db.write("push dataset items", op)
+                self._merging.note(await self._db.write("push dataset items", op))
+                return
             except SchemaUncheckedError as unchecked:
                 # The name may have gone to another dataset by the second time; then its schema is asked for.
                 await asyncio.to_thread(check_items, unchecked.schema, new)

@@ -15,10 +15,13 @@ import msgspec
 from actorium.domain.dataset_items import MAX_FIELDS, NewItems
 from actorium.domain.storages import Guarded, Reference, StorageKind
 from actorium.storage import storages
-from actorium.storage.db import Tx
+from actorium.storage.db import Row, Tx
 
 _PAGE_BYTES = 1024 * 1024
 _PAGE_BLOCKS = 500
+_MERGED_BYTES = 256 * 1024
+_MERGE_FROM = 64
+"""Fewer neighbouring blocks than this are not worth writing their items again."""
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -161,3 +164,59 @@ async def read_blocks(tx: Tx, dataset_id: str, start: int, end: int, *, desc: bo
             *outer_args,
         )
     return [Block(row["first_index"], row["item_count"], row["items"]) for row in rows]
+
+
+async def merge_blocks(tx: Tx, dataset_id: str) -> bool:
+    """Put some neighbouring small blocks into one; returns whether there may be more to do.
+
+    Readers rely only on blocks without gaps, so they see the same items before and after.
+    """
+    # Assigning the value it has locks the row: one process at a time merges, and pushes wait for it.
+    row = await tx.fetchrow(
+        "UPDATE datasets SET merged_index = merged_index WHERE id = ? RETURNING merged_index", dataset_id
+    )
+    if row is None:
+        return False
+    heads = await tx.fetch(
+        "SELECT first_index, item_count, size_bytes FROM dataset_blocks WHERE dataset_id = ? AND first_index >= ? "
+        "ORDER BY first_index LIMIT ?",
+        dataset_id,
+        row["merged_index"],
+        _PAGE_BLOCKS,
+    )
+    if len(heads) < _MERGE_FROM:
+        return False
+    size, group = 0, list[Row]()
+    for head in heads:
+        if group and size + head["size_bytes"] > _MERGED_BYTES:
+            break
+        group.append(head)
+        size += head["size_bytes"]
+    start, end = group[0]["first_index"], group[-1]["first_index"] + group[-1]["item_count"]
+    if len(group) > 1:
+        await _join_blocks(tx, dataset_id, start, end)
+    # A block that is still small is the beginning of the next one.
+    is_full = len(group) < len(heads)
+    await tx.execute("UPDATE datasets SET merged_index = ? WHERE id = ?", end if is_full else start, dataset_id)
+    return is_full
+
+
+async def _join_blocks(tx: Tx, dataset_id: str, start: int, end: int) -> None:
+    where = "WHERE dataset_id = ? AND first_index >= ? AND first_index < ?"
+    rows = await tx.fetch(f"SELECT items FROM dataset_blocks {where} ORDER BY first_index", dataset_id, start, end)
+    items = b"\n".join(row["items"] for row in rows)
+    await tx.execute(f"DELETE FROM dataset_blocks {where}", dataset_id, start, end)
+    await tx.execute(
+        "INSERT INTO dataset_blocks (dataset_id, first_index, item_count, size_bytes, items) VALUES (?, ?, ?, ?, ?)",
+        dataset_id,
+        start,
+        end - start,
+        len(items),
+        items,
+    )
+
+
+async def list_unmerged(tx: Tx) -> list[str]:
+    """Datasets that may have blocks to merge."""
+    rows = await tx.fetch("SELECT id FROM datasets WHERE item_count - merged_index >= ?", _MERGE_FROM)
+    return [row["id"] for row in rows]

@@ -162,6 +162,7 @@ CREATE TABLE datasets (
   url_signing_secret_key TEXT NOT NULL,
   schema_json TEXT,
   fields_json TEXT,
+  merged_index BIGINT NOT NULL DEFAULT 0,
   item_count BIGINT NOT NULL DEFAULT 0,
   clean_item_count BIGINT NOT NULL DEFAULT 0,
   read_count BIGINT NOT NULL DEFAULT 0,
@@ -173,7 +174,8 @@ CREATE INDEX datasets_by_user ON datasets (user_id, created_at, id);
 CREATE INDEX datasets_by_run ON datasets (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX datasets_unnamed ON datasets (created_at) WHERE name_key IS NULL AND run_id IS NULL;
 
--- Items of one push as JSON texts, joined by newlines. A rowid table: large rows in a keyed one are slow.
+-- Items of one push, or of several merged later, as JSON texts, joined by newlines. Before datasets.merged_index
+-- there is nothing left to merge. A rowid table: large rows in a keyed one are slow.
 -- What belongs to a storage has no foreign key: a deleted storage is emptied in steps (storage_garbage).
 CREATE TABLE dataset_blocks (
   dataset_id TEXT NOT NULL,
