@@ -92,11 +92,11 @@ class Database(Protocol):
         ...
 
     async def read(self, description: str, op: Operation[T]) -> T:
-        """Run a reading operation. ``description`` names it in logs."""
+        """Run a reading operation; each statement sees what is committed by then. ``description`` names it in logs."""
         ...
 
     async def write(self, description: str, op: Operation[T]) -> T:
-        """Run an operation in a transaction and commit it."""
+        """Run an operation in a transaction and commit it. It may be run more than once, so it changes nothing else."""
         ...
 
     async def reclaim(self) -> bool:
