@@ -166,6 +166,18 @@ def _resolve(results: list[tuple[asyncio.Future[Any], Any]]) -> None:
         future.set_result(result)
 
 
+# Its first statement makes callers take turns, so that each gets a full batch.
+_LOCK_HEAD = """
+CREATE FUNCTION lock_head(queue TEXT, until BIGINT, now BIGINT, most BIGINT) RETURNS SETOF TEXT AS $$
+BEGIN
+  PERFORM 1 FROM queues q WHERE q.id = queue FOR UPDATE;
+  RETURN QUERY UPDATE requests SET order_no = until, locked_until = until WHERE queue_id = queue AND id IN (
+    SELECT r.id FROM requests r WHERE r.queue_id = queue AND r.order_no IS NOT NULL
+      AND (r.locked_until IS NULL OR r.locked_until <= now) ORDER BY r.order_no LIMIT most) RETURNING request;
+END $$ LANGUAGE plpgsql;
+"""
+
+
 class PostgresFloor:
     """All calls on PostgreSQL: one statement each."""
 
@@ -174,7 +186,7 @@ class PostgresFloor:
 
     async def start(self) -> None:
         self._pool = await asyncpg.create_pool(self._url, min_size=10, max_size=10)
-        await self._pool.execute(_SCHEMA.replace("BLOB", "BYTEA"))
+        await self._pool.execute(_SCHEMA.replace("BLOB", "BYTEA") + _LOCK_HEAD)
 
     async def create(self, table: str, storage_id: str) -> None:
         counters = "($1, 0, 0)" if table == "queues" else "($1, 0)"
@@ -232,13 +244,7 @@ class PostgresFloor:
     async def lock(self, queue_id: str, limit: int, secs: int) -> list[str]:
         now = time.time_ns()
         rows = await self._pool.fetch(
-            "UPDATE requests SET order_no = $2, locked_until = $2 WHERE queue_id = $1 AND id IN (SELECT id "
-            "FROM requests WHERE queue_id = $1 AND order_no IS NOT NULL AND (locked_until IS NULL OR "
-            "locked_until <= $3) ORDER BY order_no LIMIT $4 FOR UPDATE SKIP LOCKED) RETURNING request",
-            queue_id,
-            now + secs * 1_000_000_000,
-            now,
-            limit,
+            "SELECT * FROM lock_head($1, $2, $3, $4)", queue_id, now + secs * 1_000_000_000, now, limit
         )
         return [row[0] for row in rows]
 

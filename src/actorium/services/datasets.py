@@ -179,7 +179,7 @@ class Datasets:
 
         while True:
             try:
-                self._merging.note(await self._db.write("push dataset items", op))
+                self._merging.note(await self._db.write("push dataset items", op, lane=reference.lane))
                 return
             except SchemaUncheckedError as unchecked:
                 # The name may have gone to another dataset by the second time; then its schema is asked for.

@@ -200,7 +200,7 @@ class RequestQueues:
             await queues.save(tx, queue, now)
             return result
 
-        return await self._db.write(description, op)
+        return await self._db.write(description, op, lane=reference.lane)
 
     async def _look(
         self,
@@ -228,7 +228,7 @@ class RequestQueues:
             async def note(tx: Tx) -> None:
                 await queues.note_client(tx, noted_id, client)
 
-            await self._db.write("note client", note)
+            await self._db.write("note client", note, lane=reference.lane)
         return result
 
     def _count_reads(self, queue_id: str, **counts: int) -> None:

@@ -158,8 +158,8 @@ class SqliteDatabase:
         result: T = await job.future
         return result
 
-    async def write(self, description: str, op: Operation[T]) -> T:
-        """Run an operation on the writer thread; returns after the commit it is part of."""
+    async def write(self, description: str, op: Operation[T], *, lane: str | None = None) -> T:  # noqa: ARG002
+        """Run an operation on the writer thread, which is the lane of all; returns after the commit it is part of."""
         job = _Job(description, op)
         self._writes.put(job)
         result: T = await job.future
