@@ -7,17 +7,20 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from e2e.crawlers import CRAWLERS
 from support.platform import TOKEN, Platform
+from support.site import Site
 
 _HERE = Path(__file__).parent
 _NODE = _HERE.parent.parent / ".cache" / "node"
 PAGES = 40
+WIDE_PAGES = 2000
 
 
 @pytest.fixture(scope="session")
@@ -114,3 +117,24 @@ def site() -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def wide_site() -> Iterator[Site]:
+    """``WIDE_PAGES`` pages that answer at once, each linked from many others."""
+    found = Site(WIDE_PAGES)
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def crawler(platform: Platform) -> Callable[[str], str]:
+    """The id of an Actor out of ``CRAWLERS``, built when it is first asked for."""
+    built: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        if name not in built:
+            built[name] = platform.build_actor(f"{name}-crawl", CRAWLERS[name])
+        return built[name]
+
+    return find

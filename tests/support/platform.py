@@ -130,9 +130,9 @@ class Platform:
         found: dict[str, Any] = self.call("GET", f"/v2/actor-runs/{run_id}")
         return found
 
-    def ended(self, run_id: str) -> dict[str, Any]:
+    def ended(self, run_id: str, secs: float = DEADLINE_SECS) -> dict[str, Any]:
         """The run once it is over."""
-        wait_for(lambda: self.call("GET", f"/v2/actor-runs/{run_id}?waitForFinish=10")["finishedAt"] is not None)
+        wait_for(lambda: self.call("GET", f"/v2/actor-runs/{run_id}?waitForFinish=10")["finishedAt"] is not None, secs)
         return self.run(run_id)
 
     def log_lines(self, job_id: str) -> list[str]:

@@ -1,0 +1,59 @@
+"""Crawlee crawls a site of 2,000 pages through a queue on the server, and handles every page exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from support.crawls import Crawl
+from support.platform import Platform
+from support.site import Site
+
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("sdk")]
+
+_JAVASCRIPT = pytest.param("javascript", marks=pytest.mark.node)
+
+
+@pytest.mark.parametrize("name", ["python-single", "python-shared", _JAVASCRIPT])
+def test_a_run_crawls_through_its_own_queue(
+    platform: Platform, wide_site: Site, crawler: Callable[[str], str], name: str
+) -> None:
+    crawl = Crawl(platform, wide_site, named_queue=False)
+    crawl.start(crawler(name))
+    crawl.succeed()
+    crawl.check(had_multiple_clients=False)
+    assert crawl.hits() == {1: wide_site.pages}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["python-shared", "python-shared"],
+        pytest.param(["javascript", "javascript"], marks=pytest.mark.node),
+        pytest.param(["python-shared", "javascript"], marks=pytest.mark.node),
+    ],
+    ids=" and ".join,
+)
+def test_two_runs_share_a_queue(
+    platform: Platform, wide_site: Site, crawler: Callable[[str], str], names: list[str]
+) -> None:
+    crawl = Crawl(platform, wide_site, named_queue=True)
+    crawl.start_together([crawler(name) for name in names])
+    crawl.succeed()
+    crawl.check(had_multiple_clients=True)
+    assert crawl.hits() == {1: wide_site.pages}
+    # Nothing promises halves, only that neither run is left without work.
+    assert min(len(crawl.pushed(run_id)) for run_id in crawl.runs) >= wide_site.pages // 20
+
+
+@pytest.mark.parametrize("name", ["python-single", "python-shared", _JAVASCRIPT])
+def test_a_request_list_feeds_a_named_queue(
+    platform: Platform, wide_site: Site, crawler: Callable[[str], str], name: str
+) -> None:
+    """Pages of the list are found through links too, before or after the list gets to them."""
+    crawl = Crawl(platform, wide_site, named_queue=True)
+    crawl.start(crawler(name), urls=[wide_site.page(crawl.name, number) for number in range(300)])
+    crawl.succeed()
+    crawl.check(had_multiple_clients=False)
+    assert crawl.hits() == {1: wide_site.pages}
