@@ -7,13 +7,15 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from e2e.crawlers import CRAWLERS
+from support.crawls import Crawls
+from support.databases import new_postgres_database
 from support.platform import TOKEN, Platform
 from support.site import Site
 
@@ -127,14 +129,15 @@ def wide_site() -> Iterator[Site]:
     found.stop()
 
 
-@pytest.fixture(scope="session")
-def crawler(platform: Platform) -> Callable[[str], str]:
-    """The id of an Actor out of ``CRAWLERS``, built when it is first asked for."""
-    built: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        if name not in built:
-            built[name] = platform.build_actor(f"{name}-crawl", CRAWLERS[name])
-        return built[name]
-
-    return find
+@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def crawls(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, wide_site: Site
+) -> Iterator[Crawls]:
+    """Crawls of the wide site on a server of their own, for each database one."""
+    env = {}
+    if request.param == "postgres":
+        env["ACTORIUM_DATABASE_URL"] = new_postgres_database(request.getfixturevalue("postgres_server"))
+    platform = Platform(tmp_path_factory.mktemp("crawls") / "data", env=env).start()
+    platform.first_token()
+    yield Crawls(platform, wide_site, CRAWLERS)
+    platform.stop()

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from support.crawls import Crawl
-from support.platform import Platform
-from support.site import Site
+from support.crawls import Crawls
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("sdk")]
 
@@ -16,14 +12,12 @@ _JAVASCRIPT = pytest.param("javascript", marks=pytest.mark.node)
 
 
 @pytest.mark.parametrize("name", ["python-single", "python-shared", _JAVASCRIPT])
-def test_a_run_crawls_through_its_own_queue(
-    platform: Platform, wide_site: Site, crawler: Callable[[str], str], name: str
-) -> None:
-    crawl = Crawl(platform, wide_site, named_queue=False)
-    crawl.start(crawler(name))
+def test_a_run_crawls_through_its_own_queue(crawls: Crawls, name: str) -> None:
+    crawl = crawls.new(named_queue=False)
+    crawl.start(name)
     crawl.succeed()
     crawl.check(had_multiple_clients=False)
-    assert crawl.hits() == {1: wide_site.pages}
+    assert crawl.hits() == {1: crawls.site.pages}
 
 
 @pytest.mark.parametrize(
@@ -35,25 +29,22 @@ def test_a_run_crawls_through_its_own_queue(
     ],
     ids=" and ".join,
 )
-def test_two_runs_share_a_queue(
-    platform: Platform, wide_site: Site, crawler: Callable[[str], str], names: list[str]
-) -> None:
-    crawl = Crawl(platform, wide_site, named_queue=True)
-    crawl.start_together([crawler(name) for name in names])
+def test_two_runs_share_a_queue(crawls: Crawls, names: list[str]) -> None:
+    crawl = crawls.new(named_queue=True)
+    crawl.start_together(names)
     crawl.succeed()
     crawl.check(had_multiple_clients=True)
-    assert crawl.hits() == {1: wide_site.pages}
+    assert crawl.hits() == {1: crawls.site.pages}
     # Nothing promises halves, only that neither run is left without work.
-    assert min(len(crawl.pushed(run_id)) for run_id in crawl.runs) >= wide_site.pages // 20
+    assert min(len(crawl.pushed(run_id)) for run_id in crawl.runs) >= crawls.site.pages // 20
 
 
+@pytest.mark.parametrize("crawls", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("name", ["python-single", "python-shared", _JAVASCRIPT])
-def test_a_request_list_feeds_a_named_queue(
-    platform: Platform, wide_site: Site, crawler: Callable[[str], str], name: str
-) -> None:
+def test_a_request_list_feeds_a_named_queue(crawls: Crawls, name: str) -> None:
     """Pages of the list are found through links too, before or after the list gets to them."""
-    crawl = Crawl(platform, wide_site, named_queue=True)
-    crawl.start(crawler(name), urls=[wide_site.page(crawl.name, number) for number in range(300)])
+    crawl = crawls.new(named_queue=True)
+    crawl.start(name, urls=[crawls.site.page(crawl.name, number) for number in range(300)])
     crawl.succeed()
     crawl.check(had_multiple_clients=False)
-    assert crawl.hits() == {1: wide_site.pages}
+    assert crawl.hits() == {1: crawls.site.pages}

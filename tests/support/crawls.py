@@ -14,30 +14,52 @@ CRAWL_SECS = 170.0
 """Longer than any crawl takes, even on a machine with other things to do."""
 
 
-class Crawl:
-    """One crawl of ``site``, by one or more runs."""
+class Crawls:
+    """Starts crawls of ``site`` on ``platform`` with the Actors whose files are in ``crawlers``."""
 
-    def __init__(self, platform: Platform, site: Site, *, named_queue: bool) -> None:
+    def __init__(self, platform: Platform, site: Site, crawlers: Mapping[str, Mapping[str, str]]) -> None:
         self.platform = platform
         self.site = site
+        self._crawlers = crawlers
+        self._built: dict[str, str] = {}
+
+    def new(self, *, named_queue: bool) -> Crawl:
+        """A crawl through a named queue, or through the queue of its only run."""
+        return Crawl(self, named_queue=named_queue)
+
+    def actor(self, crawler: str) -> str:
+        """The id of an Actor, built when it is first asked for."""
+        if crawler not in self._built:
+            self._built[crawler] = self.platform.build_actor(f"{crawler}-crawl", self._crawlers[crawler])
+        return self._built[crawler]
+
+
+class Crawl:
+    """One crawl of the site, by one or more runs."""
+
+    def __init__(self, crawls: Crawls, *, named_queue: bool) -> None:
+        self.platform = crawls.platform
+        self.site = crawls.site
         self.name = f"crawl-{uuid.uuid4().hex[:12]}"
         self.runs: list[str] = []
+        self._crawls = crawls
         self._is_named = named_queue
 
-    def start(self, actor: str, **actor_input: Any) -> str:
+    def start(self, crawler: str, **actor_input: Any) -> str:
         """Start a run that crawls from page 0, and return its id."""
         actor_input = {"url": self.site.page(self.name, 0), "concurrency": 10, **actor_input}
         if self._is_named:
             actor_input["queueName"] = self.name
-        run = self.platform.call("POST", f"/v2/actors/{actor}/runs?memory=1024", actor_input)
-        self.runs.append(run["id"])
-        return str(run["id"])
+        path = f"/v2/actors/{self._crawls.actor(crawler)}/runs?memory=1024"
+        run_id = str(self.platform.call("POST", path, actor_input)["id"])
+        self.runs.append(run_id)
+        return run_id
 
-    def start_together(self, actors: list[str], **actor_input: Any) -> None:
-        """Start a run of each Actor; none begins to crawl before all are ready to."""
-        together = f"{self.site.url}/{self.name}/together/{len(actors)}"
-        for actor in actors:
-            self.start(actor, togetherUrl=together, **actor_input)
+    def start_together(self, crawlers: list[str], **actor_input: Any) -> None:
+        """Start a run of each; none begins to crawl before all are ready to."""
+        together = f"{self.site.url}/{self.name}/together/{len(crawlers)}"
+        for crawler in crawlers:
+            self.start(crawler, togetherUrl=together, **actor_input)
 
     def wait_for_hits(self, count: int) -> None:
         """Return in the middle of the crawl: ``count`` pages were fetched."""

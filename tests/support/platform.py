@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,7 @@ class Platform:
         """The log's lines without their times."""
         return [line.partition("Z ")[2] for line in self.call("GET", f"/v2/logs/{job_id}?raw=1").splitlines()]
 
-    def build_actor(self, name: str, files: dict[str, str], **fields: Any) -> str:
+    def build_actor(self, name: str, files: Mapping[str, str], **fields: Any) -> str:
         """An Actor with a finished build; returns its id."""
         sources = [{"name": path, "format": "TEXT", "content": text} for path, text in files.items()]
         version = {"versionNumber": "0.0", "sourceType": "SOURCE_FILES", "buildTag": "latest", "sourceFiles": sources}
