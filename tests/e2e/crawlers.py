@@ -2,6 +2,7 @@
 
 - ``url``: where the crawl starts; ``urls``: instead of it, a request list read next to the queue.
 - ``queueName``: a named queue instead of the run's own.
+- ``withoutLocks``: Crawlee's older queue, which reads the head and locks nothing (JavaScript only).
 - ``togetherUrl``: fetched before the crawl, it answers once every run of the crawl has asked.
 - ``lockSecs``: how long requests are locked (JavaScript only, the Python SDK has no such option).
 - ``unlock``: release what an earlier process of the same run left locked.
@@ -64,11 +65,11 @@ asyncio.run(main(os.environ['QUEUE_ACCESS']))
 
 _JAVASCRIPT_MAIN = """
 import { Actor } from 'apify';
-import { CheerioCrawler, RequestList } from 'crawlee';
+import { CheerioCrawler, RequestList, RequestQueueV1 } from 'crawlee';
 
 await Actor.init();
-const { url, urls, queueName, togetherUrl, lockSecs, unlock, concurrency } = await Actor.getInput();
-const requestQueue = await Actor.openRequestQueue(queueName);
+const { url, urls, queueName, withoutLocks, togetherUrl, lockSecs, unlock, concurrency } = await Actor.getInput();
+const requestQueue = await (withoutLocks ? RequestQueueV1.open(queueName) : Actor.openRequestQueue(queueName));
 if (unlock) {
     await Actor.apifyClient.requestQueue(requestQueue.id, { clientKey: requestQueue.clientKey }).unlockRequests();
 }

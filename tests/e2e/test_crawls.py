@@ -40,11 +40,21 @@ def test_two_runs_share_a_queue(crawls: Crawls, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("crawls", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("name", ["python-single", "python-shared", _JAVASCRIPT])
+@pytest.mark.parametrize("name", ["python-shared", _JAVASCRIPT])
 def test_a_request_list_feeds_a_named_queue(crawls: Crawls, name: str) -> None:
     """Pages of the list are found through links too, before or after the list gets to them."""
     crawl = crawls.new(named_queue=True)
     crawl.start(name, urls=[crawls.site.page(crawl.name, number) for number in range(300)])
+    crawl.succeed()
+    crawl.check(had_multiple_clients=False)
+    assert crawl.hits() == {1: crawls.site.pages}
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("crawls", ["sqlite"], indirect=True)
+def test_the_older_queue_of_crawlee_works_without_locks(crawls: Crawls) -> None:
+    crawl = crawls.new(named_queue=False)
+    crawl.start("javascript", withoutLocks=True)
     crawl.succeed()
     crawl.check(had_multiple_clients=False)
     assert crawl.hits() == {1: crawls.site.pages}

@@ -1,4 +1,4 @@
-"""Runs that share a queue are aborted in the middle of a crawl: what they had locked is not lost, nor done twice."""
+"""Crawls through a shared queue that are interrupted: what was locked is not lost, and no page is done twice."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("sdk")]
 
 _CONCURRENCY = 5
 _LOCK_SECS = 20
+_EACH = pytest.mark.parametrize("name", ["python-shared", pytest.param("javascript", marks=pytest.mark.node)])
 
 
-@pytest.mark.parametrize("name", ["python-shared", pytest.param("javascript", marks=pytest.mark.node)])
+@_EACH
 def test_one_of_two_runs_is_aborted_gracefully_and_goes_on(crawls: Crawls, name: str) -> None:
     crawl = crawls.new(named_queue=True)
     crawl.start_together([name] * 2, unlock=True)
@@ -68,3 +69,15 @@ def test_another_run_takes_over_when_the_locks_of_an_aborted_one_are_released(cr
     crawl.check(had_multiple_clients=True)
     assert crawl.fetched_again() == dict.fromkeys(held, 2)
     assert set(locked) <= set(crawl.pushed(second))
+
+
+@_EACH
+def test_two_runs_go_on_after_the_server_was_restarted(crawls: Crawls, name: str) -> None:
+    crawl = crawls.new(named_queue=True)
+    crawl.start_together([name] * 2)
+    crawl.wait_for_hits(crawls.site.pages // 10)
+    crawls.platform.stop()
+    crawls.platform.start()
+    crawl.succeed()
+    crawl.check(had_multiple_clients=True)
+    assert crawl.hits() == {1: crawls.site.pages}
