@@ -114,6 +114,14 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def new_postgres_database(server: str) -> str:
+    """The URL of an empty database on ``postgres_server``, for a server process."""
+    name = "server_" + random_text(12, "abcdefghijklmnopqrstuvwxyz")
+    create = [postgres_program("psql"), server.format("postgres"), "-c", f"CREATE DATABASE {name}"]
+    subprocess.run(create, check=True, capture_output=True)
+    return server.format(name)
+
+
 @pytest.fixture
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     """A fresh, migrated database: SQLite, and with ``--postgres`` PostgreSQL as well."""
