@@ -19,7 +19,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import asyncpg
@@ -28,7 +28,7 @@ import uvicorn
 from servers import TOKEN
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 _SCHEMA = """
@@ -298,6 +298,17 @@ def application(store: SqliteFloor | PostgresFloor) -> Starlette:
         body = b"[" + b",".join(block.replace(b"\n", b",") for block in blocks) + b"]"
         return Response(body, media_type="application/json; charset=utf-8")
 
+    async def copy(request: Request) -> Response:
+        piece = b"x" * 262_144
+
+        async def pieces() -> AsyncIterator[bytes]:
+            left = int(request.query_params["bytes"])
+            while left > 0:
+                yield piece[:left]
+                left -= len(piece)
+
+        return StreamingResponse(pieces(), media_type="application/json")
+
     async def put(request: Request) -> Response:
         path = request.path_params
         await store.put(path["id"], path["key"], request.headers["content-type"], await request.body())
@@ -343,6 +354,7 @@ def application(store: SqliteFloor | PostgresFloor) -> Starlette:
         routes=[
             Route("/actorium/health", noop),
             Route("/v2/users/me", checked(noop)),
+            Route("/copy", copy),
             Route("/v2/datasets", create("datasets"), methods=["POST"]),
             Route("/v2/key-value-stores", create("stores"), methods=["POST"]),
             Route("/v2/request-queues", create("queues"), methods=["POST"]),

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -140,4 +140,22 @@ def postgres() -> Iterator[str]:
     finally:
         server.send_signal(signal.SIGINT)
         server.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def for_each_database(measure: Callable[[Server, Server], None]) -> None:
+    """Call ``measure`` with ours and the floor on fresh databases: those named on the command line, or both kinds."""
+    folder = Path(tempfile.mkdtemp(prefix="actorium-bench-"))
+    try:
+        for database in sys.argv[1:] or ["sqlite", "postgres"]:
+            print(f"{database}; python {sys.version.split()[0]}", flush=True)
+            with postgres() if database == "postgres" else contextlib.nullcontext("") as url:
+                ours = start_ours(folder / database / "ours", url.format("ours"))
+                floor = start_floor(folder / database / "floor", url.format("floor"))
+                try:
+                    measure(ours, floor)
+                finally:
+                    ours.stop()
+                    floor.stop()
+    finally:
         shutil.rmtree(folder, ignore_errors=True)

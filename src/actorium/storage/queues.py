@@ -138,33 +138,45 @@ async def note_client(tx: Tx, queue_id: str, client: Client) -> None:
 
 async def add(tx: Tx, queue: Queue, requests: Sequence[NewRequest], *, forefront: bool, now: int) -> list[Added]:
     """Add requests in order; one whose unique key is there changes nothing."""
-    known = await _states(tx, queue, [request.id for request in requests])
-    results, rows = [], []
+    wanted = {request.id: request for request in reversed(requests)}
+    new = await _insert(tx, queue, list(wanted.values())[::-1], forefront=forefront, now=now)
+    known = {} if len(new) == len(requests) else await _states(tx, queue, list(wanted))
+    results = []
     for request in requests:
-        before = known.get(request.id)
-        if before is not None:
-            results.append(Added(request.id, request.unique_key, True, before))
-            continue
-        is_handled = request.handled_at is not None
-        known[request.id] = is_handled
-        order_no = None if is_handled else queue.next_order_no(now, forefront=forefront)
-        rows.append(
-            (queue.id, request.id, order_no, request.handled_at, request.size_bytes, request.head, request.text)
-        )
-        queue.handled_count += is_handled
-        queue.storage_bytes += request.size_bytes
-        results.append(Added(request.id, request.unique_key, False, False))
-    if rows:
-        await tx.executemany(_INSERT, rows)
-    queue.total_count += len(rows)
+        is_new = request.id in new
+        new.discard(request.id)
+        results.append(Added(request.id, request.unique_key, not is_new, not is_new and known[request.id]))
     queue.write_count += len(requests)
     return results
 
 
-_INSERT = (
-    "INSERT INTO requests (queue_id, id, order_no, handled_at, size_bytes, head_json, request_json) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
+async def _insert(tx: Tx, queue: Queue, requests: Sequence[NewRequest], *, forefront: bool, now: int) -> set[str]:
+    """Insert those of distinct ``requests`` that are not there, and return their ids."""
+    values: list[Any] = []
+    for request in requests:
+        order_no = None if request.handled_at is not None else queue.next_order_no(now, forefront=forefront)
+        values += (
+            queue.id,
+            request.id,
+            order_no,
+            request.handled_at,
+            request.size_bytes,
+            request.head,
+            request.text,
+        )
+    rows = await tx.fetch(
+        "INSERT INTO requests (queue_id, id, order_no, handled_at, size_bytes, head_json, request_json) "
+        f"VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?)'] * len(requests))} "
+        "ON CONFLICT (queue_id, id) DO NOTHING RETURNING id",
+        *values,
+    )
+    new = {row["id"] for row in rows}
+    for request in requests:
+        if request.id in new:
+            queue.total_count += 1
+            queue.handled_count += request.handled_at is not None
+            queue.storage_bytes += request.size_bytes
+    return new
 
 
 async def _states(tx: Tx, queue: Queue, ids: Sequence[str]) -> dict[str, bool]:
