@@ -237,8 +237,14 @@ class Platform:
 
     def _routes(self, versions: Versions, web_server_host: str) -> list[Route]:
         logs = Logs(self.logs, Jobs(self.db, self.runs, self.builds))
-        runs = RunRoutes(self.runs, self.actors, RunShapes(self.clock, web_server_host), logs)
-        limits = Limits(self.db, self.clock, self.settings.max_total_memory_mbytes, self.settings.max_concurrent_runs)
+        runs = RunRoutes(self.runs, self.actors, self.reads.usage, RunShapes(self.clock, web_server_host), logs)
+        limits = Limits(
+            self.db,
+            self.clock,
+            self.reads.usage,
+            self.settings.max_total_memory_mbytes,
+            self.settings.max_concurrent_runs,
+        )
         queues = RequestQueues(self.db, self.clock, self.reads)
         storage_routes = [
             *DatasetRoutes(self.storages, Datasets(self.db, self.clock, self.reads, self.merging)).routes(),
@@ -253,7 +259,7 @@ class Platform:
             return _default_storages(await runs.last_run(call))
 
         return [
-            *AccountRoutes(self.accounts, limits).routes(),
+            *AccountRoutes(self.accounts, limits, self.reads.usage).routes(),
             *ActorRoutes(self.actors, versions).routes(),
             *BuildRoutes(self.builds, self.actors, self.clock, logs).routes(),
             *runs.routes(),

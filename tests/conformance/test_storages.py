@@ -199,7 +199,7 @@ async def test_unused_unnamed_storages_expire(
     clock.advance(6 * 86_400)
     for kind in StorageKind:
         for storage_id in kept:
-            service.reads.add(kind, storage_id)
+            service.reads.add(jane, kind, storage_id)
     await service.reads.flush()
     clock.advance(2 * 86_400)
     await StorageHousekeeping(database, clock, blobs).sweep()
@@ -239,10 +239,10 @@ async def test_reads_are_counted_later_but_shown_at_once(
     made, _ = await service.get_or_create(jane, kind, None, None)
     other, _ = await service.get_or_create(jane, kind, None, None)
     clock.advance(3)
-    reads.add(kind, made.id, read_count=2)
-    reads.add(kind, made.id, list_count=1)
-    reads.add(kind, made.id, read_count=1)
-    reads.add(StorageKind.DATASET, "deleted-meanwhile", read_count=1)
+    reads.add(jane, kind, made.id, read_count=2)
+    reads.add(jane, kind, made.id, list_count=1)
+    reads.add(jane, kind, made.id, read_count=1)
+    reads.add(jane, StorageKind.DATASET, "deleted-meanwhile", read_count=1)
 
     async def check() -> None:
         shown = await service.resolve(jane, kind, made.id)
@@ -255,7 +255,7 @@ async def test_reads_are_counted_later_but_shown_at_once(
     await check()
     await reads.start()
     await reads.start()
-    reads.add(kind, made.id, read_count=1)
+    reads.add(jane, kind, made.id, read_count=1)
     await reads.stop()
     fresh = Storages(database, clock, ReadCounts(database, clock))
     assert (await fresh.resolve(jane, kind, made.id)).counters["read_count"] == 4

@@ -48,10 +48,17 @@ class Items:
     """A window of items. The end is fixed when it is opened, so pushes meanwhile do not show."""
 
     def __init__(
-        self, db: Database, reads: ReadCounts | None, found: Found, window: Window, blocks: list[Block]
+        self,
+        db: Database,
+        reads: ReadCounts | None,
+        reader: Principal | None,
+        found: Found,
+        window: Window,
+        blocks: list[Block],
     ) -> None:
         self._db = db
         self._reads = reads
+        self._reader = reader
         self._found = found
         self._blocks = blocks
         self.dataset_id = found.dataset.id
@@ -78,7 +85,7 @@ class Items:
 
     def again(self) -> Items:
         """The same window from its beginning, for a look that does not count as a read."""
-        return Items(self._db, None, self._found, self.window, self._blocks)
+        return Items(self._db, None, None, self._found, self.window, self._blocks)
 
     async def pages(self) -> AsyncIterator[tuple[list[bytes], bool]]:
         """JSON texts of the items in reading order, about a megabyte at a time, and whether that was the last page.
@@ -109,9 +116,8 @@ class Items:
             if not parts:
                 raise DatasetGoneError(self.dataset_id)
             if self._reads is not None:
-                self._reads.add(
-                    StorageKind.DATASET, self.dataset_id, read_count=sum(end - start for _, start, end in parts)
-                )
+                rows = sum(end - start for _, start, end in parts)
+                self._reads.add(self._reader, StorageKind.DATASET, self.dataset_id, read_count=rows)
             is_last = self._start >= self._end
             yield parts, is_last
             if not is_last:
@@ -164,12 +170,15 @@ class Datasets:
 
         while True:
             try:
-                self._merging.note(await self._db.write("push dataset items", op))
-                return
+                dataset_id = await self._db.write("push dataset items", op)
             except SchemaUncheckedError as unchecked:
                 # The name may have gone to another dataset by the second time; then its schema is asked for.
                 await asyncio.to_thread(check_items, unchecked.schema, new)
                 checked_id = unchecked.dataset_id
+            else:
+                self._merging.note(dataset_id)
+                self._reads.usage.add(principal, StorageKind.DATASET, write_count=new.count)
+                return
 
     async def open_items(
         self, principal: Principal | None, text: str, window: Window, *, signature: str | None = None
@@ -187,7 +196,7 @@ class Datasets:
             return found, await datasets.read_blocks(tx, dataset.id, start, end, desc=window.desc)
 
         found, blocks = await self._db.read("read dataset items", op)
-        return Items(self._db, self._reads, found, window, blocks)
+        return Items(self._db, self._reads, principal, found, window, blocks)
 
     async def view(self, principal: Principal | None, text: str, name: str, *, signature: str | None = None) -> View:
         """What the view ``name`` of the dataset's schema asks for. Raises 400 when there is none."""

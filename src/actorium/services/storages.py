@@ -23,6 +23,7 @@ from actorium.domain.storages import (
 )
 from actorium.kit import Clock, Tasks, forever
 from actorium.services.access import Principal
+from actorium.services.usage import Usage
 from actorium.storage import storages
 from actorium.storage.db import Database, Tx, UniqueViolationError
 
@@ -40,7 +41,7 @@ class StorageUpdate(msgspec.Struct, frozen=True):
 class ReadCounts:
     """Collects reads of storages in memory and writes them down every few seconds, so a read costs no write.
 
-    A crash loses at most the last seconds of read counts and ``accessed_at``; nothing else passes through here.
+    A crash loses at most the last seconds of read counts, ``accessed_at`` and ``usage``, which is written along.
     """
 
     def __init__(self, db: Database, clock: Clock) -> None:
@@ -49,6 +50,7 @@ class ReadCounts:
         self._pending: dict[tuple[StorageKind, str], tuple[int, dict[str, int]]] = {}
         self._flushing = asyncio.Lock()
         self._tasks = Tasks("read-counts")
+        self.usage = Usage(db, clock)
 
     async def start(self) -> None:
         """Begin flushing."""
@@ -57,15 +59,21 @@ class ReadCounts:
 
     async def stop(self) -> None:
         """Flush what is left and end."""
-        await self._tasks.stop()
+        # Not amid a flush: cancelled, it may have been committed all the same, and would be booked a second time.
+        async with self._flushing:
+            await self._tasks.stop()
         await self.flush()
 
     async def _step(self) -> None:
         await self._clock.sleep(_FLUSH_SECS)
         await self.flush()
 
-    def add(self, kind: StorageKind, storage_id: str, **counters: int) -> None:
+    def add(self, principal: Principal | None, kind: StorageKind, storage_id: str, **counters: int) -> None:
         """Note a read of a storage now; ``counters`` are counter columns and by how much they grow."""
+        self.usage.add(principal, kind, **counters)
+        self._note(kind, storage_id, counters)
+
+    def _note(self, kind: StorageKind, storage_id: str, counters: dict[str, int]) -> None:
         key = (kind, storage_id)
         now = self._clock.now_ms()
         before = self._pending.get(key)
@@ -85,6 +93,7 @@ class ReadCounts:
     async def flush(self) -> None:
         """Write everything down; on failure it is kept for the next time."""
         async with self._flushing:
+            await self.usage.flush()
             if not self._pending:
                 return
             pending, self._pending = self._pending, {}
@@ -99,7 +108,7 @@ class ReadCounts:
             except BaseException:
                 newer, self._pending = self._pending, pending
                 for (kind, storage_id), (_, added) in newer.items():
-                    self.add(kind, storage_id, **added)
+                    self._note(kind, storage_id, added)
                 raise
 
 

@@ -147,6 +147,23 @@ CREATE TABLE attempts (
 );
 CREATE INDEX attempts_left ON attempts (run_id) WHERE removed = 0;
 
+-- What runs used of the storages by their tokens, and users in all, by the names of the API; added up every few
+-- seconds. ACTOR_COMPUTE_UNITS are in megabyte-milliseconds and only kept for users. day_at: the UTC day's first moment.
+CREATE TABLE run_usage (
+  run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+  service TEXT NOT NULL,
+  quantity BIGINT NOT NULL,
+  PRIMARY KEY (run_id, service)
+);
+
+CREATE TABLE user_usage (
+  user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  day_at BIGINT NOT NULL,
+  service TEXT NOT NULL,
+  quantity BIGINT NOT NULL,
+  PRIMARY KEY (user_id, day_at, service)
+);
+
 CREATE TABLE datasets (
   id TEXT PRIMARY KEY,
   user_id TEXT NOT NULL,
