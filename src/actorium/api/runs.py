@@ -101,15 +101,18 @@ class RunRoutes:
             Route("POST", f"{actor}/runs/{{runId}}/resurrect", "actor_run_resurrect_post", self.resurrect_of_actor),
         ]
 
+    async def find(self, call: Call) -> Run:
+        """The run the path of this call names."""
+        return await self._runs.get(call.principal_or_none, call.path["runId"])
+
     async def last_run(self, call: Call) -> Run:
-        """The run ``runs/last`` means in this call."""
+        """The run ``runs/last`` of an Actor means in this call."""
         actor = await self._actors.resolve(call.principal, call.path["actorId"])
-        status, origin = call.query.text("status"), call.query.text("origin")
-        if status is not None and status not in _STATUSES:
-            raise invalid("Status parameter has an invalid value")
-        if origin is not None and origin not in _ORIGINS:
-            raise invalid("Origin parameter has an invalid value")
-        return await self._runs.last(call.principal, actor.id, RunFilter((status,) if status else (), origin))
+        return await self._runs.last(call.principal, _last_filter(call.query), actor_id=actor.id)
+
+    async def last_run_of_task(self, call: Call) -> Run:
+        """The run ``runs/last`` of a task means in this call."""
+        return await self._runs.last(call.principal, _last_filter(call.query), task_id=call.path["actorTaskId"])
 
     async def start(self, call: Call) -> Response:
         """Start a run; the body is its input."""
@@ -132,8 +135,7 @@ class RunRoutes:
     async def get(self, call: Call) -> Response:
         """One run."""
         wait = wait_secs(call.query)
-        run = await self._runs.get(call.principal_or_none, call.path["runId"])
-        return await self._answer(call, await self._runs.wait(run, wait))
+        return await self._answer(call, await self._runs.wait(await self.find(call), wait))
 
     async def get_last(self, call: Call) -> Response:
         """The caller's last run of an Actor."""
@@ -216,7 +218,7 @@ class RunRoutes:
 
     async def log(self, call: Call) -> Response:
         """The run's log."""
-        run = await self._runs.get(call.principal_or_none, call.path["runId"])
+        run = await self.find(call)
         return await self._logs.log_response(call, run.id, f"run-{run.id}.log")
 
     async def log_of_last(self, call: Call) -> Response:
@@ -231,6 +233,15 @@ class RunRoutes:
     async def _answer(self, call: Call, run: Run, status: int = 200, headers: dict[str, str] | None = None) -> Response:
         used = await self._usage.of_run(call.principal_or_none, run)
         return data_response(self._shapes.full(run, call.public_base_url, used), status, headers)
+
+
+def _last_filter(query: Query) -> RunFilter:
+    status, origin = query.text("status"), query.text("origin")
+    if status is not None and status not in _STATUSES:
+        raise invalid("Status parameter has an invalid value")
+    if origin is not None and origin not in _ORIGINS:
+        raise invalid("Origin parameter has an invalid value")
+    return RunFilter((status,) if status else (), origin)
 
 
 def _message_update(body: dict[str, Any]) -> MessageUpdate:

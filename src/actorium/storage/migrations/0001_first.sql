@@ -132,6 +132,7 @@ CREATE TABLE runs (
 );
 CREATE INDEX runs_by_user ON runs (user_id, started_at, id);
 CREATE INDEX runs_by_actor ON runs (actor_id, user_id, started_at, id);
+CREATE INDEX runs_by_task ON runs (task_id, user_id, started_at, id) WHERE task_id IS NOT NULL;
 CREATE INDEX runs_live ON runs (started_at) WHERE status IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING');
 
 CREATE TABLE attempts (
