@@ -190,7 +190,7 @@ async def test_what_anyone_may_read_only_the_owner_may_change(program: Program) 
         ("DELETE", "request-queue", None),
     ):
         path = f"/actor-runs/{run.id}/{tail}"
-        assert error(await program.send(method, path, body, by="john")) == ABSENT, path
+        assert error(await program.send(method, path, body, by="john")) == FORBIDDEN, path
         assert error(await program.send(method, path, body, by=None)) == NO_TOKEN, path
 
 

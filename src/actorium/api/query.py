@@ -13,6 +13,7 @@ _TRUE = frozenset({"1", "true", ""})
 _FALSE = frozenset({"0", "false"})
 
 MAX_PAGE = 1000
+_MAX_OFFSET = 2**53
 
 
 class Query:
@@ -138,7 +139,7 @@ class Query:
         """``(offset, limit)`` of a list. ``limit`` 0 means none and, like a larger one, becomes ``max_limit``."""
         offset = self.integer("offset", minimum=0) or 0
         limit = self.integer("limit", minimum=0) or max_limit
-        return offset, min(limit, max_limit)
+        return min(offset, _MAX_OFFSET), min(limit, max_limit)
 
     @staticmethod
     def _refuse(name: str, value: str, allowed: str) -> ApiError:

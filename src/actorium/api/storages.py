@@ -139,8 +139,8 @@ def _update_of(body: dict[str, Any]) -> StorageUpdate:
         allowed = ", ".join(sorted(GeneralAccess))
         raise invalid(f"Field generalAccess has an invalid value {general_access!r}: it must be one of {allowed}.")
     title: Any = body.get("title", msgspec.UNSET)
-    if title is not msgspec.UNSET and title is not None and not isinstance(title, str):
-        raise invalid("Field title must be a text or null.")
+    if title is not msgspec.UNSET and title is not None and (not isinstance(title, str) or "\0" in title):
+        raise invalid("Field title must be a text without the character U+0000, or null.")
     name: Any = body.get("name", msgspec.UNSET)
     if name is not msgspec.UNSET and name is not None:
         check_name(name)

@@ -17,7 +17,7 @@ from actorium.domain.storages import Access, Guarded, Reference, Storage, Storag
 from actorium.kit import Clock
 from actorium.services.access import Principal
 from actorium.services.block_merging import BlockMerging
-from actorium.services.storages import ReadCounts, Storages, open_storage
+from actorium.services.storages import ReadCounts, Storages, open_storage, refusal
 from actorium.storage import datasets, storages
 from actorium.storage.datasets import Block, Found, SchemaUncheckedError
 from actorium.storage.db import Database, Tx
@@ -165,7 +165,7 @@ class Datasets:
         async def op(tx: Tx) -> str:
             dataset_id = await datasets.append(tx, condition, args, new, now, checked_id=checked_id)
             if dataset_id is None:
-                raise missing(StorageKind.DATASET, reference)
+                raise await refusal(tx, principal, StorageKind.DATASET, reference)
             return dataset_id
 
         while True:

@@ -9,10 +9,10 @@ import msgspec
 from actorium.domain.errors import ApiError, ErrorType, not_found
 from actorium.domain.records import Key, NewRecord, Record, check_key
 from actorium.domain.signing import is_content_signature, is_record_signature
-from actorium.domain.storages import Access, Guarded, Reference, StorageKind, check_access, missing
+from actorium.domain.storages import Access, Guarded, Reference, StorageKind, check_access
 from actorium.kit import Clock, random_text
 from actorium.services.access import Principal
-from actorium.services.storages import ReadCounts, Storages
+from actorium.services.storages import ReadCounts, Storages, refusal
 from actorium.storage import key_value_stores as records
 from actorium.storage import storages
 from actorium.storage.blobs import Blobs
@@ -85,7 +85,7 @@ class KeyValueStores:
         async def op(tx: Tx) -> str:
             store_id = await records.put(tx, condition, args, record, now)
             if store_id is None:
-                raise missing(_KIND, reference)
+                raise await refusal(tx, principal, _KIND, reference)
             return store_id
 
         store_id = await self._db.write("put record", op)
@@ -188,7 +188,7 @@ class KeyValueStores:
 
         async def op(tx: Tx) -> None:
             if await records.delete(tx, condition, args, key, now) is None:
-                raise missing(_KIND, reference)
+                raise await refusal(tx, principal, _KIND, reference)
 
         await self._db.write("delete record", op)
         self._reads.usage.add(principal, _KIND, write_count=1)

@@ -12,7 +12,7 @@ from actorium.domain.requests import Client, NewRequest, StoredRequest
 from actorium.domain.storages import Access, Reference, StorageKind, missing
 from actorium.kit import Clock
 from actorium.services.access import Principal
-from actorium.services.storages import ReadCounts, Storages, open_storage
+from actorium.services.storages import ReadCounts, Storages, open_storage, refusal
 from actorium.storage import queues, storages
 from actorium.storage.db import Database, Tx
 from actorium.storage.queues import Added, LockRefusedError, Queue
@@ -204,7 +204,7 @@ class RequestQueues:
         async def op(tx: Tx) -> T:
             queue = await queues.open_for_change(tx, condition, args, client, now, changes_content=changes_content)
             if queue is None:
-                raise missing(StorageKind.REQUEST_QUEUE, reference)
+                raise await refusal(tx, principal, StorageKind.REQUEST_QUEUE, reference)
             return await change(tx, queue, now)
 
         return await self._db.write(description, op)
@@ -222,7 +222,7 @@ class RequestQueues:
             try:
                 return await self._change(description, principal, text, client, look, changes_content=False)
             except ApiError as error:
-                if error.type is not ErrorType.RECORD_NOT_FOUND:
+                if error.type not in (ErrorType.RECORD_NOT_FOUND, ErrorType.INSUFFICIENT_PERMISSIONS):
                     raise
         reference = Storages.reference(principal, text)
         now = self._clock.now_ms()

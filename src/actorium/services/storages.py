@@ -242,3 +242,12 @@ async def open_storage(
         user_id=None if principal is None else principal.user_id,
         signed=storage is not None and is_signed is not None and is_signed(storage),
     )
+
+
+async def refusal(tx: Tx, principal: Principal, kind: StorageKind, reference: Reference) -> ApiError:
+    """Why a change found no storage of the caller's: 404, or 403 for one that the caller may only read."""
+    try:
+        await open_storage(tx, principal, kind, reference, Access.WRITE)
+    except ApiError as error:
+        return error
+    return missing(kind, reference)
