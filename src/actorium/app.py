@@ -169,7 +169,7 @@ class Platform:
         self.blobs = _open_blobs(settings)
         self.logs = LogStore(settings.data_dir / "logs", settings.max_log_mbytes * 2**20)
         self.reads = ReadCounts(self.db, clock)
-        self.storages = Storages(self.db, clock, self.reads)
+        self.storages = Storages(self.db, clock, self.reads, unnamed_days=settings.unnamed_storage_days)
         self.records = KeyValueStores(self.db, clock, self.blobs, self.reads)
         self.merging = BlockMerging(self.db, clock)
         self.housekeeping = StorageHousekeeping(self.db, clock, self.blobs, unnamed_days=settings.unnamed_storage_days)

@@ -172,6 +172,20 @@ async def test_unnamed_storages_expire_by_the_setting(forgetful: Program, tmp_pa
     assert blob_files(tmp_path) == 1
 
 
+async def test_lists_of_queues_tell_when_they_expire(forgetful: Program) -> None:
+    program = forgetful
+    run = await program.run()
+    unnamed, named = await new(program, "request-queues"), await new(program, "request-queues", "?name=named")
+    program.clock.advance(DAY_SECS)
+    await program.ask("GET", f"/request-queues/{unnamed['id']}/head")
+    listed = (await program.ask("GET", "/request-queues?unnamed=1"))["items"]
+    expected = {unnamed["id"]: "2026-01-09T00:00:00.001Z", named["id"]: None, run.default_request_queue_id: None}
+    assert {item["id"]: item.get("expireAt") for item in listed} == expected
+    for kind in KINDS[:2]:
+        await new(program, kind)
+        assert "expireAt" not in (await program.ask("GET", f"/{kind}?unnamed=1"))["items"][-1]
+
+
 async def test_by_default_nothing_expires(program: Program) -> None:
     for kind in KINDS:
         await new(program, kind)

@@ -118,9 +118,11 @@ def storage_shape(storage: Storage, *, base_url: str, is_owner: bool, now: int) 
     return shape
 
 
-def list_item_shape(storage: Storage, user_agent: str | None) -> dict[str, Any]:
-    """A storage as lists show it."""
+def list_item_shape(storage: Storage, user_agent: str | None, expires_at: int | None) -> dict[str, Any]:
+    """A storage as lists show it. openapi: RequestQueueShort, the only kind with ``expireAt``."""
     shape = _common(storage, in_list=True)
+    if storage.kind is StorageKind.REQUEST_QUEUE and expires_at is not None:
+        shape["expireAt"] = iso(expires_at)
     if storage.name is None and _MODELS_WITHOUT_NULL_NAMES.match(user_agent or ""):
         shape["name"] = ""
     return shape
@@ -184,7 +186,7 @@ class StorageRoutes:
             total, found = await self._storages.list_owned(
                 call.principal, self._kind, unnamed=unnamed, offset=offset, limit=limit, desc=desc
             )
-        items = [list_item_shape(storage, call.user_agent) for storage in found]
+        items = [list_item_shape(one, call.user_agent, self._storages.expires_at(one)) for one in found]
         return data_response(page(items, total=total, offset=offset, limit=limit, desc=desc, unnamed=unnamed))
 
     async def create(self, call: Call) -> Response:

@@ -10,6 +10,7 @@ import msgspec
 
 from actorium.domain.errors import ApiError, ErrorType, invalid
 from actorium.domain.models import GeneralAccess
+from actorium.domain.times import DAY_MS
 
 _ID = re.compile(r"[a-zA-Z0-9]{17}")
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
@@ -57,6 +58,16 @@ class Storage(msgspec.Struct, frozen=True):
     url_signing_secret_key: str | None = None
     schema: dict[str, Any] | None = None
     fields: list[str] | None = None
+
+
+def expires_at(storage: Storage, unnamed_days: int) -> int | None:
+    """When a storage expires if nobody uses it; ``None`` for one that is kept. ``unnamed_days`` 0 keeps all.
+
+    Only storages without a name that no run made expire; those of a run live as long as the run.
+    """
+    if not unnamed_days or storage.name is not None or storage.run_id is not None:
+        return None
+    return storage.accessed_at + unnamed_days * DAY_MS
 
 
 class Guarded(msgspec.Struct, frozen=True):

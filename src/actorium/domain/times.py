@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+DAY_MS = 86_400_000
+
 
 def iso(at_ms: int) -> str:
     """A time as the API writes it: UTC, exactly three decimals, ``Z``."""

@@ -10,8 +10,8 @@ from enum import StrEnum
 import msgspec
 
 from actorium.domain.storages import StorageKind
+from actorium.domain.times import DAY_MS
 
-DAY_MS = 86_400_000
 _UNIT_MBYTE_MILLIS = 1024 * 3_600_000
 
 

@@ -17,6 +17,7 @@ from actorium.domain.storages import (
     StorageKind,
     check_access,
     check_name,
+    expires_at,
     missing,
     name_key,
     parse_reference,
@@ -113,16 +114,24 @@ class ReadCounts:
 
 
 class Storages:
-    """Metadata of all storages: finding them by reference with the caller's rights, creating, changing, deleting."""
+    """Metadata of all storages: finding them by reference with the caller's rights, creating, changing, deleting.
 
-    def __init__(self, db: Database, clock: Clock, reads: ReadCounts) -> None:
+    ``unnamed_days`` is after how long without use unnamed ones expire; 0 is never.
+    """
+
+    def __init__(self, db: Database, clock: Clock, reads: ReadCounts, *, unnamed_days: int = 0) -> None:
         self._db = db
         self._clock = clock
+        self._unnamed_days = unnamed_days
         self.reads = reads
 
     def now(self) -> int:
         """The time in milliseconds since the epoch."""
         return self._clock.now_ms()
+
+    def expires_at(self, storage: Storage) -> int | None:
+        """When a storage expires if nobody uses it; ``None`` for one that is kept."""
+        return expires_at(storage, self._unnamed_days)
 
     @staticmethod
     def reference(principal: Principal | None, text: str) -> Reference:

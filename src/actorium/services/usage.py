@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from actorium.domain.models import Run
 from actorium.domain.storages import StorageKind
+from actorium.domain.times import DAY_MS
 from actorium.domain.usage import (
     COUNTED_AS,
-    DAY_MS,
     MonthlyUsage,
     Quantities,
     UsageService,
