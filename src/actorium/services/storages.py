@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,7 @@ from actorium.domain.storages import (
 )
 from actorium.kit import Clock, Tasks, forever
 from actorium.services.access import Principal
+from actorium.services.flushes import Flushes
 from actorium.services.usage import Usage
 from actorium.storage import storages
 from actorium.storage.db import Database, Tx, UniqueViolationError
@@ -49,7 +49,7 @@ class ReadCounts:
         self._db = db
         self._clock = clock
         self._pending: dict[tuple[StorageKind, str], tuple[int, dict[str, int]]] = {}
-        self._flushing = asyncio.Lock()
+        self.flushes = Flushes(db)
         self._tasks = Tasks("read-counts")
         self.usage = Usage(db, clock)
 
@@ -60,8 +60,7 @@ class ReadCounts:
 
     async def stop(self) -> None:
         """Flush what is left and end."""
-        # Not amid a flush: cancelled, it may have been committed all the same, and would be booked a second time.
-        async with self._flushing:
+        async with self.flushes.one():  # so that the task is not cancelled amid a flush
             await self._tasks.stop()
         await self.flush()
 
@@ -93,7 +92,7 @@ class ReadCounts:
 
     async def flush(self) -> None:
         """Write everything down; on failure it is kept for the next time."""
-        async with self._flushing:
+        async with self.flushes.one():
             await self.usage.flush()
             if not self._pending:
                 return
@@ -149,7 +148,7 @@ class Storages:
         async def op(tx: Tx) -> Storage:
             return await open_storage(tx, principal, kind, reference, access)
 
-        return self.reads.applied(await self._db.read(f"resolve {kind}", op))
+        return self.reads.applied(await self.reads.flushes.read(f"resolve {kind}", op))
 
     async def get_or_create(
         self, principal: Principal, kind: StorageKind, name: str | None, schema: dict[str, Any] | None
@@ -190,7 +189,7 @@ class Storages:
                 tx, kind, principal.user_id, unnamed=unnamed, offset=offset, limit=limit, desc=desc
             )
 
-        total, found = await self._db.read(f"list {kind}s", op)
+        total, found = await self.reads.flushes.read(f"list {kind}s", op)
         return total, [self.reads.applied(storage) for storage in found]
 
     async def update(self, principal: Principal, kind: StorageKind, text: str, changes: StorageUpdate) -> Storage:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from actorium.domain.models import Run
@@ -21,6 +19,7 @@ from actorium.domain.usage import (
 )
 from actorium.kit import Clock
 from actorium.services.access import Principal
+from actorium.services.flushes import Flushes
 from actorium.storage import jobs, usage
 from actorium.storage.db import Database, Tx
 
@@ -39,8 +38,7 @@ class Usage:
         self._clock = clock
         self._runs: dict[str, Quantities] = {}
         self._users: dict[tuple[str, int], Quantities] = {}
-        self._flushing = asyncio.Lock()
-        self._flush_count = 0
+        self._flushes = Flushes(db)
 
     def add(self, principal: Principal | None, kind: StorageKind, **counters: int) -> None:
         """Note a call of ``principal`` that made these counters of a storage of ``kind`` grow."""
@@ -56,14 +54,10 @@ class Usage:
                     _add(self._runs, principal.run_id, service, more)
 
     async def flush(self) -> None:
-        """Write everything down; on failure it is kept for the next time.
-
-        Not to be cancelled: what is committed nevertheless would be counted twice.
-        """
-        async with self._flushing:
+        """Write everything down; on failure it is kept for the next time."""
+        async with self._flushes.one():
             if not self._users:
                 return
-            self._flush_count += 1
             runs, self._runs = self._runs, {}
             users, self._users = self._users, {}
 
@@ -90,7 +84,7 @@ class Usage:
         async def op(tx: Tx) -> Quantities:
             return await usage.of_run(tx, run.id)
 
-        return sum_of([await self._read("read usage of run", op), self._runs.get(run.id, {})])
+        return sum_of([await self._flushes.read("read usage of run", op), self._runs.get(run.id, {})])
 
     async def monthly(self, principal: Principal, at: int | None) -> MonthlyUsage:
         """What the caller used in the UTC month around ``at`` (``None``: now), live runs included."""
@@ -100,7 +94,7 @@ class Usage:
         async def op(tx: Tx) -> tuple[dict[int, Quantities], list[Run]]:
             return await usage.of_user(tx, principal.user_id, start_at, end_at), await jobs.list_live_runs(tx)
 
-        days, live = await self._read("read usage of user", op)
+        days, live = await self._flushes.read("read usage of user", op)
         for (user_id, day), used in self._users.items():
             if user_id == principal.user_id and start_at <= day <= end_at:
                 days[day] = sum_of([days.get(day, {}), used])
@@ -111,15 +105,6 @@ class Usage:
                     days[day] = sum_of([days.get(day, {}), {UsageService.ACTOR_COMPUTE_UNITS: mbyte_millis}])
         begun = range(start_at, min(now, end_at) + 1, DAY_MS)
         return MonthlyUsage(start_at, end_at, {day: days.get(day, {}) for day in begun})
-
-    async def _read(self, description: str, op: Callable[[Tx], Awaitable[T]]) -> T:
-        """What the database has, without a flush meanwhile: then nothing is both there and pending, or in neither."""
-        while True:
-            async with self._flushing:
-                before = self._flush_count
-            found = await self._db.read(description, op)
-            if self._flush_count == before:
-                return found
 
 
 def _add(totals: dict[T, Quantities], key: T, service: UsageService, more: int) -> None:
