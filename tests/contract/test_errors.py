@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from actorium.api.http import Route
+from actorium.api.http import Route, Router
 from actorium.app import Platform as Program
 from actorium.settings import load_settings
 from support.platform import Platform, Refused
@@ -191,28 +191,64 @@ def test_users_see_only_their_own(platform: Platform, sleeper: str) -> None:
     platform.cli("users", "remove", "eve")
 
 
-def test_every_route_is_an_operation_of_the_api(tmp_path: Path) -> None:
-    """Paths, methods and operation ids are those of the API's own document, where one is given."""
+@pytest.fixture(scope="session")
+def documented() -> dict[tuple[str, str], dict[str, Any]]:
+    """The operations of the API's own document, where one is given, by method and path without parameter names."""
     given = os.environ.get("ACTORIUM_OPENAPI")
     if not given:
         assert not os.environ.get("CI"), "ACTORIUM_OPENAPI must name the API's OpenAPI document in CI"
         pytest.skip("ACTORIUM_OPENAPI does not name the API's OpenAPI document")
-    document = json.loads(Path(given).read_text())
-
-    def plain(path: str) -> str:
-        return re.sub(r"\{[^}]*\}", "{}", path)
-
-    operations = {
-        (method.upper(), plain(path)): operation["operationId"]
-        for path, methods in document["paths"].items()
+    return {
+        (method.upper(), plain(path)): operation
+        for path, methods in json.loads(Path(given).read_text())["paths"].items()
         for method, operation in methods.items()
         if isinstance(operation, dict) and "operationId" in operation
     }
+
+
+def plain(path: str) -> str:
+    return re.sub(r"\{[^}]*\}", "{}", path)
+
+
+def test_every_route_is_an_operation_of_the_api(
+    tmp_path: Path, documented: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    """Paths, methods and operation ids are those of the document."""
     wrong = []
     for route in all_routes(tmp_path):
         if route.path.startswith("/actorium/"):
             continue
-        known = operations.get((route.method, plain(route.path)))
+        known = documented.get((route.method, plain(route.path)), {}).get("operationId")
         if known != route.operation_id:
             wrong.append(f"{route.method} {route.path}: {route.operation_id}, the document says {known}")
     assert not wrong, "\n".join(wrong)
+
+
+NOT_SERVED = {
+    "keyValueStore_records_get",
+    "actorRun_keyValueStore_records_get",
+    "actor_runs_last_keyValueStore_records_get",
+    "actorTask_runs_last_keyValueStore_records_get",
+}
+"""The zip of all records of a store."""
+
+
+def test_every_storage_operation_of_the_api_is_served(
+    tmp_path: Path, documented: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    """Datasets, key-value stores and request queues, and the default ones below runs and last runs."""
+    tags = re.compile(r"Storage/|(Last Actor( task)? run's d|D)efault (dataset|key-value store|request queue)")
+    wanted = {
+        key: operation["operationId"]
+        for key, operation in documented.items()
+        if any(tags.match(tag) for tag in operation["tags"])
+    }
+    assert len(wanted) == 38 + 3 * 30
+    routes = all_routes(tmp_path)
+    served = {(route.method, plain(route.path)): route.operation_id for route in routes}
+    missing = {operation for key, operation in wanted.items() if served.get(key) != operation}
+    assert missing == NOT_SERVED
+    router = Router(routes)
+    for method, path in (key for key, operation in wanted.items() if operation not in NOT_SERVED):
+        found = router.find(path.replace("/actors/", "/acts/", 1).replace("{}", NOBODY))
+        assert found is not None and method in found[0], path

@@ -33,9 +33,10 @@ def _wanted(config: pytest.Config, flag: str) -> bool:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "database" in metafunc.fixturenames:
+    if "database_url" in metafunc.fixturenames:
         kinds = [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
-        metafunc.parametrize("database", kinds if _wanted(metafunc.config, "--postgres") else kinds[:1], indirect=True)
+        wanted = kinds if _wanted(metafunc.config, "--postgres") else kinds[:1]
+        metafunc.parametrize("database_url", wanted, indirect=True)
     if "blobs" in metafunc.fixturenames:
         stores = [pytest.param("local"), pytest.param("s3", marks=pytest.mark.s3)]
         metafunc.parametrize("blobs", stores if _wanted(metafunc.config, "--s3") else stores[:1], indirect=True)
@@ -123,24 +124,31 @@ def new_postgres_database(server: str) -> str:
 
 
 @pytest.fixture
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    """A fresh, migrated database: SQLite, and with ``--postgres`` PostgreSQL as well."""
+async def database_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """The setting ``database_url``: empty for SQLite, and with ``--postgres`` an empty PostgreSQL database as well."""
     if request.param == "sqlite":
-        sqlite = SqliteDatabase(tmp_path / "test.sqlite", synchronous="OFF")
-        await sqlite.start()
-        yield sqlite
-        await sqlite.stop()
+        yield ""
         return
     url = request.getfixturevalue("postgres_server")
     name = "test_" + random_text(12, "abcdefghijklmnopqrstuvwxyz")
     admin = await asyncpg.connect(url.format("postgres"))
     await admin.execute(f"CREATE DATABASE {name}")
-    postgres = PostgresDatabase(url.format(name))
-    await postgres.start()
-    yield postgres
-    await postgres.stop()
+    yield url.format(name)
     await admin.execute(f"DROP DATABASE {name}")
     await admin.close()
+
+
+@pytest.fixture
+async def database(database_url: str, tmp_path: Path) -> AsyncIterator[Database]:
+    """A fresh, migrated database: SQLite, and with ``--postgres`` PostgreSQL as well."""
+    opened: Database
+    if database_url:
+        opened = PostgresDatabase(database_url)
+    else:
+        opened = SqliteDatabase(tmp_path / "test.sqlite", synchronous="OFF")
+    await opened.start()
+    yield opened
+    await opened.stop()
 
 
 AddUser = Callable[[str, str], Awaitable[Principal]]

@@ -287,6 +287,7 @@ class Runs:
         limit: int,
         desc: bool,
         actor_id: str | None = None,
+        task_id: str | None = None,
     ) -> tuple[Sequence[Run], int]:
         """A page of the caller's runs and their total number."""
 
@@ -295,6 +296,7 @@ class Runs:
                 tx,
                 user_id=principal.user_id,
                 actor_id=actor_id,
+                task_id=task_id,
                 statuses=wanted.statuses,
                 origin=wanted.origin,
                 started_after=wanted.started_after,
@@ -306,9 +308,11 @@ class Runs:
 
         return await self._db.read("list runs", op)
 
-    async def last(self, principal: Principal, actor_id: str, wanted: RunFilter) -> Run:
-        """The newest of the caller's runs of an Actor. Raises 404 when there is none."""
-        found, _ = await self.list(principal, wanted, offset=0, limit=1, desc=True, actor_id=actor_id)
+    async def last(
+        self, principal: Principal, wanted: RunFilter, *, actor_id: str | None = None, task_id: str | None = None
+    ) -> Run:
+        """The newest of the caller's runs of an Actor or task. Raises 404 when there is none."""
+        found, _ = await self.list(principal, wanted, offset=0, limit=1, desc=True, actor_id=actor_id, task_id=task_id)
         if not found:
             raise not_found("Actor run")
         return found[0]

@@ -30,6 +30,7 @@ _STATEMENTS = 1000
 """Prepared statements a connection keeps: more than this program has."""
 
 _MIGRATION_LOCK = 0x41435430
+_NO_SUCH_CHARACTER = "A text has the character U+0000, which the database cannot store."
 
 
 @lru_cache(maxsize=2048)
@@ -146,6 +147,8 @@ class PostgresDatabase:
         try:
             async with self._pool.acquire() as connection:
                 return await op(_PostgresTx(connection))
+        except asyncpg.CharacterNotInRepertoireError as error:
+            raise invalid(_NO_SUCH_CHARACTER) from error
         except asyncpg.PostgresError as error:
             error.add_note(f"in the operation: {description}")
             raise
@@ -220,7 +223,7 @@ class PostgresDatabase:
             except asyncpg.DiskFullError as error:
                 raise OutOfDiskSpaceError from error
             except asyncpg.CharacterNotInRepertoireError as error:
-                raise invalid("A text has the character U+0000, which the database cannot store.") from error
+                raise invalid(_NO_SUCH_CHARACTER) from error
             except asyncpg.PostgresError as error:
                 error.add_note(f"in the operation: {description}")
                 raise
