@@ -15,8 +15,10 @@ import msgspec
 from actorium.domain.requests import Client, NewRequest, StoredRequest
 from actorium.storage.db import Row, Tx, placeholders
 
-_PER_MS = 1000
-"""Order numbers of one millisecond."""
+_PER_MS = 1_000_000
+"""Order numbers of one millisecond: in the lower half those of locks that expire at it, then what is added in it."""
+
+_LOCKS_PER_MS = _PER_MS // 2
 
 _QUEUE = "id, last_order_no, last_lock_order_no, had_multiple_clients, modified_at"
 _STORED = "id, request_json, handled_at, lock_expires_at, lock_client_key"
@@ -101,7 +103,7 @@ class _Order:
     """Gives out order numbers, each larger than any before in this queue."""
 
     def __init__(self, queue: Queue, now: int) -> None:
-        self.last = max(queue.last_order_no, now * _PER_MS)
+        self.last = max(queue.last_order_no, now * _PER_MS + _LOCKS_PER_MS)
 
     def next(self, *, forefront: bool) -> int:
         self.last += 1
@@ -262,7 +264,8 @@ async def lock_head(tx: Tx, queue: Queue, client: Client, *, limit: int, lock_se
     """Lock the first ``limit`` requests and return them; nobody else gets them before the locks expire."""
     expires_at = now + lock_secs * 1000
     # Behind everything added before the expiry, or (from the front) before it; see the docs' ordering model.
-    first = _lock_order(queue, expires_at)
+    number = _lock_number(queue, limit)
+    first = expires_at * _PER_MS + number
     rows = await tx.fetch(
         "UPDATE requests SET order_no = head.position + CASE WHEN order_no > 0 THEN CAST(? AS BIGINT) "
         "ELSE CAST(? AS BIGINT) END, lock_expires_at = ?, lock_client_key = ?, lock_run_id = ? "
@@ -283,7 +286,7 @@ async def lock_head(tx: Tx, queue: Queue, client: Client, *, limit: int, lock_se
         return []
     await tx.execute(
         "UPDATE request_queues SET last_lock_order_no = ?, write_count = write_count + ? WHERE id = ?",
-        first + limit,
+        number + limit,
         len(rows),
         queue.id,
     )
@@ -300,9 +303,10 @@ async def has_locked(tx: Tx, queue_id: str, now: int) -> bool:
     return row is not None
 
 
-def _lock_order(queue: Queue, expires_at: int) -> int:
-    """Order numbers of locks are distinct too: locks of one millisecond expire in the order they were taken."""
-    return max(queue.last_lock_order_no + 1, expires_at * _PER_MS)
+def _lock_number(queue: Queue, count: int) -> int:
+    """The number before those of the next ``count`` locks; locks of one expiry are in the order of their numbers."""
+    last = queue.last_lock_order_no
+    return last if last + count < _LOCKS_PER_MS else 0
 
 
 async def _held(tx: Tx, queue: Queue, request_id: str, now: int) -> tuple[bool, bool, Row] | None:
@@ -338,7 +342,8 @@ async def prolong_lock(
     if is_handled or not is_locked or not _owns(row, client):
         raise LockRefusedError
     expires_at = now + lock_secs * 1000
-    order_no = _lock_order(queue, expires_at)
+    number = _lock_number(queue, 1) + 1
+    order_no = expires_at * _PER_MS + number
     await tx.execute(
         "UPDATE requests SET order_no = ?, lock_expires_at = ? WHERE queue_id = ? AND id = ?",
         -order_no if forefront else order_no,
@@ -348,7 +353,7 @@ async def prolong_lock(
     )
     await tx.execute(
         "UPDATE request_queues SET last_lock_order_no = ?, write_count = write_count + 1 WHERE id = ?",
-        order_no,
+        number,
         queue.id,
     )
     return expires_at
