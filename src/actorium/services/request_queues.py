@@ -85,9 +85,9 @@ class RequestQueues:
             return queue.id, await queues.get(tx, queue.id, wanted_id)
 
         queue_id, found = await self._db.read("get request", op)
-        self._count_reads(queue_id, read_count=1)
         if found is None:
             raise not_found("Request")
+        self._count_reads(queue_id, read_count=1)
         return found, now
 
     async def list(

@@ -140,7 +140,7 @@ async def add(tx: Tx, queue: Queue, requests: Sequence[NewRequest], *, forefront
         order_no = None if is_handled else order.next(forefront=forefront)
         rows.append((queue.id, request.id, order_no, request.handled_at, request.head, request.text))
         handled += is_handled
-        size += len(request.text)
+        size += _size_bytes(request.text)
         results.append(Added(request.id, request.unique_key, False, False))
     if rows:
         await tx.executemany(_INSERT, rows)
@@ -158,6 +158,11 @@ async def add(tx: Tx, queue: Queue, requests: Sequence[NewRequest], *, forefront
     else:
         await _count(tx, queue, write_count=len(requests))
     return results
+
+
+def _size_bytes(text: str) -> int:
+    """What a request adds to its queue's ``storage_bytes``."""
+    return len(text.encode())
 
 
 _INSERT = "INSERT INTO requests (queue_id, id, order_no, handled_at, head_json, request_json) VALUES (?, ?, ?, ?, ?, ?)"
@@ -195,7 +200,7 @@ async def put(tx: Tx, queue: Queue, request: NewRequest, *, forefront: bool, now
         "write_count = write_count + 1, storage_bytes = storage_bytes + ? WHERE id = ?",
         order.last,
         int(is_handled) - int(was_handled),
-        len(request.text) - len(row["request_json"]),
+        _size_bytes(request.text) - _size_bytes(row["request_json"]),
         queue.id,
     )
     return Added(request.id, request.unique_key, True, was_handled)
@@ -218,7 +223,7 @@ async def delete(tx: Tx, queue: Queue, ids: Sequence[str]) -> set[str]:
             sum(row["handled_at"] is not None for row in rows),
             len(rows),
             len(rows),
-            sum(len(row["request_json"]) for row in rows),
+            sum(_size_bytes(row["request_json"]) for row in rows),
             queue.id,
         )
     return {row["id"] for row in rows}
