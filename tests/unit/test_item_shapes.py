@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorium.domain.dataset_items import MAX_DEPTH, MAX_FIELDS, parse_items, values_of
+from actorium.domain.dataset_items import MAX_FIELDS, parse_items, values_of
 from actorium.domain.errors import ApiError
 from actorium.domain.item_formats import FormatOptions, ItemFormat, text_format
 from actorium.domain.item_shapes import Shape, view_of
 from actorium.domain.item_tables import Columns, cells
+from actorium.domain.json_texts import MAX_DEPTH
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4),

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from actorium.domain.errors import ApiError, ErrorType, invalid
-from actorium.domain.json_texts import mend
+from actorium.domain.json_texts import MAX_DEPTH, is_too_deep, mend
 from actorium.domain.times import iso
 
 MAX_REQUEST_BYTES = 9_437_184
@@ -19,6 +19,18 @@ _STATE_FIELDS = ("id", "handledAt", "lockExpiresAt", "lockByClient")
 _RawObject = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RawList = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+_KINDS = {
+    "userData": (b"{", "an object"),
+    "headers": (b"{", "an object"),
+    "payload": (b'"{', "a string or an object"),
+    "loadedUrl": (b'"', "a string"),
+    "noRetry": (b"tf", "true or false"),
+    "errorMessages": (b"[", "an array of strings"),
+}
+"""The first characters a field's JSON may have, and what that means. openapi: RequestBase."""
+
+_YEAR_10000_MS = 253_402_300_800_000
 _HANDLED_AT_FRACTION = re.compile(r"\.(\d{6})\d+")
 
 
@@ -67,25 +79,24 @@ def parse_request(raw: bytes, where: str = "") -> NewRequest:
         raise invalid(f"{where.rstrip('.') or 'The request body'} is not a JSON object: {error}") from error
     except RecursionError as error:
         raise invalid(f"{where.rstrip('.') or 'The request body'} is nested too deeply.") from error
+    if is_too_deep(raw):
+        raise invalid(f"{where.rstrip('.') or 'The request body'} is nested more than {MAX_DEPTH} levels deep.")
     unique_key = _string(fields, "uniqueKey", where)
     url = _string(fields, "url", where)
-    method = _value(fields, "method", where) or "GET"
-    if not isinstance(method, str):
-        raise invalid(f"Field {where}method must be a string.")
-    retry_count = _value(fields, "retryCount", where) or 0
+    method = _method(_value(fields, "method", where), where)
+    retry_count = _value(fields, "retryCount", where)
+    if retry_count is None:
+        retry_count = 0
     if not isinstance(retry_count, int) or isinstance(retry_count, bool) or not 0 <= retry_count < 2**31:
         raise invalid(f"Field {where}retryCount must be a whole number of at least 0.")
-    for name in ("userData", "headers"):
-        value = _value(fields, name, where)
-        if value is not None and not isinstance(value, dict):
-            raise invalid(f"Field {where}{name} must be an object.")
+    _check_kinds(fields, where)
     found_id = request_id(unique_key)
     given_id = _value(fields, "id", where)
     if given_id is not None and given_id != found_id:
         raise ApiError(ErrorType.REQUEST_ID_INVALID, "Request ID does not correspond to uniqueKey")
     handled_at = _handled_at(_value(fields, "handledAt", where), where)
     kept = {name: value for name, value in fields.items() if name not in _STATE_FIELDS}
-    kept.setdefault("method", msgspec.Raw(_encode(method)))
+    kept["method"] = msgspec.Raw(_encode(method))
     head = {"id": found_id, "uniqueKey": unique_key, "url": url, "method": method, "retryCount": retry_count}
     return NewRequest(found_id, unique_key, handled_at, _encode(kept).decode(), _encode(head).decode())
 
@@ -160,6 +171,33 @@ def _string(fields: dict[str, msgspec.Raw], name: str, where: str) -> str:
     return value
 
 
+def _method(value: Any, where: str) -> str:
+    if value is None:
+        return "GET"
+    if not isinstance(value, str) or value.upper() not in _METHODS:
+        raise invalid(
+            f"Field {where}method has an invalid value {str(value)[:60]!r}: it must be one of {', '.join(_METHODS)}."
+        )
+    return value.upper()
+
+
+def _start(raw: msgspec.Raw) -> bytes:
+    return bytes(memoryview(raw)[:1])
+
+
+def _check_kinds(fields: dict[str, msgspec.Raw], where: str) -> None:
+    # Clients read these with strict types: one wrong value would keep them from reading a whole list.
+    for name, (starts, meaning) in _KINDS.items():
+        value = fields.get(name)
+        if value is None or (start := _start(value)) == b"n":
+            continue
+        is_right = start in starts
+        if name == "errorMessages" and is_right:
+            is_right = all(_start(part) == b'"' for part in _RawList.decode(value))
+        if not is_right:
+            raise invalid(f"Field {where}{name} must be {meaning}.")
+
+
 def _handled_at(value: Any, where: str) -> int | None:
     # Clients send ISO times, Python ones also "2025-01-01 12:00:00.123456+00:00".
     if value is None:
@@ -170,4 +208,7 @@ def _handled_at(value: Any, where: str) -> int | None:
         raise invalid(f"Field {where}handledAt has an invalid value {str(value)[:60]!r}: it must be a time.") from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
+    at_ms = round(moment.timestamp() * 1000)
+    if not 0 <= at_ms < _YEAR_10000_MS:
+        raise invalid(f"Field {where}handledAt has an invalid value {value[:60]!r}: it must be a time since 1970.")
+    return at_ms
