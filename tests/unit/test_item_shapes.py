@@ -89,6 +89,9 @@ def test_cells_are_every_leaf_by_its_path(item: dict[str, Any]) -> None:
         ({"a": {"b": 1, "c": 2}}, {"fields": ("a.b",)}, [{"a.b": 1}]),
         ({"a": [{"b": 1}, {"b": 2}]}, {"fields": ("a/1/b",)}, [{"a/1/b": 2}]),
         ({"a": {"b": 1, "c": 2}}, {"omit": ("a.b",)}, [{"a": {"c": 2}}]),
+        ({"place": [{"geo.lat": 1}]}, {"fields": ("place/0/geo.lat",)}, [{"place/0/geo.lat": 1}]),
+        ({"a": {"b": 1, "c": 2}}, {"fields": ("a", "a.b"), "omit": ("a",)}, [{}]),
+        ({"a": 1, "t": [1, 2], "b": 3}, {"unwind": ("t",)}, [{"a": 1, "t": 1, "b": 3}, {"a": 1, "t": 2, "b": 3}]),
         ({"a": 1, "b": 2}, {"fields": ("b", "a"), "output_fields": ("x", "y")}, [{"x": 2, "y": 1}]),
         ({"a": 1, "b": 2}, {"fields": ("b", "a"), "output_fields": ("x", "y"), "omit": ("b",)}, [{"y": 1}]),
         ({"u": [{"v": [1, 2]}, {"v": []}], "k": 0}, {"unwind": ("u", "v")}, [{"k": 0, "v": 1}, {"k": 0, "v": 2}]),
@@ -98,6 +101,10 @@ def test_cells_are_every_leaf_by_its_path(item: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_examples(item: Any, steps: dict[str, Any], expected: Any) -> None:
     assert shaped(item, **steps) == expected
+
+
+def test_an_unwound_value_stays_where_the_array_was() -> None:
+    assert Shape(unwind=("t",)).apply([b'{"a":1,"t":[1],"b":3}']) == [b'{"a":1,"t":1,"b":3}']
 
 
 def test_numbers_keep_their_text() -> None:

@@ -60,7 +60,8 @@ def parse_items(body: bytes) -> NewItems:
         if text[:1] != b"{":
             raise invalid(f"Dataset items must be JSON objects, but the item at index {index} is not.")
         try:
-            item = _values.decode(mend(text))
+            mended = mend(text)
+            item = _values.decode(mended)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _malformed(error, index) from error
         except RecursionError as error:
@@ -71,7 +72,8 @@ def parse_items(body: bytes) -> NewItems:
             _collect(item, "", fields)
         clean_count += any(not key.startswith("#") for key in item)
         if b"\n" in text:
-            texts[index] = msgspec.json.format(text, indent=-1)
+            # The library takes no half of a surrogate pair; a line break only stands between tokens.
+            texts[index] = msgspec.json.format(text, indent=-1) if mended is text else text.replace(b"\n", b"")
     return NewItems(b"\n".join(texts), len(texts), clean_count, tuple(fields))
 
 
