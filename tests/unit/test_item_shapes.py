@@ -195,7 +195,27 @@ def test_xml_rules() -> None:
     )
 
 
-@pytest.mark.parametrize("options", [{"delimiter": ";;"}, {"delimiter": "\n"}, {"xml_root": "1a"}, {"xml_row": "a b"}])
+def test_every_key_gives_a_tag_and_every_text_comes_back() -> None:
+    item = {"area m²": 1, "٣": "a\r\nb", "é": {"@": {"a b": 1, "a_b": 2}}, "": 0, "日本": None}
+    text = text_format(ItemFormat.XML, FormatOptions(), []).write([item])
+    assert text == (
+        '<item><area_m_>1</area_m_><_٣>a&#13;\nb</_٣><_é a_b="2"/><_>0</_><_日本/></item>\n'
+    )  # fmt: skip
+    assert ET.fromstring(text)[1].text == "a\r\nb"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"delimiter": ";;"},
+        {"xml_row": "m²"},
+        {"xml_root": ""},
+        {"xml_root": "a:b"},
+        {"delimiter": "\n"},
+        {"xml_root": "1a"},
+        {"xml_row": "a b"},
+    ],
+)
 def test_bad_options_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(ApiError):
         FormatOptions(**options)
