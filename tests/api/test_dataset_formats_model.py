@@ -50,7 +50,7 @@ def _query(found_window: dict[str, Any], found_steps: dict[str, Any]) -> dict[st
     return {name: int(value) if isinstance(value, bool) else value for name, value in {**found_window, **texts}.items()}
 
 
-@share(0.4)
+@share(1)
 @given(
     pushes=_pushes,
     space=spaces,

@@ -219,6 +219,8 @@ def steps(draw: st.DrawFn) -> dict[str, Any]:
     for name in ("unwind", "flatten", "fields", "omit"):
         if draw(st.booleans()):
             found[name] = tuple(draw(_names))
+    if found.get("fields") and draw(st.integers(0, 3)) == 0:
+        found["omit"] = (*found.get("omit", ()), draw(st.sampled_from(found["fields"])))
     if found.get("fields") and draw(st.booleans()):
         count = len(found["fields"])
         found["output_fields"] = tuple(

@@ -91,6 +91,7 @@ def test_cells_are_every_leaf_by_its_path(item: dict[str, Any]) -> None:
         ({"a": {"b": 1, "c": 2}}, {"omit": ("a.b",)}, [{"a": {"c": 2}}]),
         ({"place": [{"geo.lat": 1}]}, {"fields": ("place/0/geo.lat",)}, [{"place/0/geo.lat": 1}]),
         ({"a": {"b": 1, "c": 2}}, {"fields": ("a", "a.b"), "omit": ("a",)}, [{}]),
+        ({"a.b": 1, "a": {"b": 2}}, {"fields": ("a.b",), "omit": ("a.b",)}, [{}]),
         ({"a": 1, "t": [1, 2], "b": 3}, {"unwind": ("t",)}, [{"a": 1, "t": 1, "b": 3}, {"a": 1, "t": 2, "b": 3}]),
         ({"a": 1, "b": 2}, {"fields": ("b", "a"), "output_fields": ("x", "y")}, [{"x": 2, "y": 1}]),
         ({"a": 1, "b": 2}, {"fields": ("b", "a"), "output_fields": ("x", "y"), "omit": ("b",)}, [{"y": 1}]),
