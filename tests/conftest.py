@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["support.databases"]
+pytest_plugins = ["support.databases", "support.properties"]
 
 _FLAGS = {"postgres": "--postgres", "s3": "--s3", "node": "--node"}
 

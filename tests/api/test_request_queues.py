@@ -88,13 +88,26 @@ async def test_the_stock_client_drives_a_queue(server: StorageServer) -> None:
         ("POST", "requests", {"uniqueKey": "x", "url": "u", "retryCount": -1}, 400, "invalid-request", "retryCount"),
         ("POST", "requests", {"uniqueKey": "x", "url": "u", "handledAt": "soon"}, 400, "invalid-request", "handledAt"),
         ("POST", "requests", {"uniqueKey": "x", "url": "u", "id": "wrong"}, 400, "request-id-invalid", "uniqueKey"),
+        ("POST", "requests", request("x", retryCount=False), 400, "invalid-request", "retryCount"),
+        ("POST", "requests", request("x", method=""), 400, "invalid-request", "method"),
+        ("POST", "requests", request("x", errorMessages="no"), 400, "invalid-request", "errorMessages"),
+        ("POST", "requests", request("x", handledAt="9999-12-31T23:59:59-23:59"), 400, "invalid-request", "handledAt"),
+        ("POST", "requests", request("x", id=request_id("y")), 400, "request-id-invalid", "uniqueKey"),
         ("POST", "requests?clientKey=", request("x"), 400, "invalid-client-key", "clientKey"),
         ("POST", f"requests?clientKey={'k' * 33}", request("x"), 400, "invalid-client-key", "32"),
         ("POST", "requests?forefront=maybe", request("x"), 400, "invalid-request", "forefront"),
         ("POST", "requests/batch", [], 400, "invalid-request", "1 to 25"),
         ("POST", "requests/batch", [request(str(n)) for n in range(26)], 400, "invalid-request", "26"),
         ("POST", "requests/batch", [request("1"), {"url": "u"}], 400, "invalid-request", "Item [1] "),
+        ("POST", "requests/batch", [request("2"), request("3", userData=[])], 400, "invalid-request", "$.userData"),
+        ("POST", "requests/batch", request("2"), 400, "invalid-request", "array"),
         ("DELETE", "requests/batch", [{"url": "u"}], 400, "invalid-request", "[0]"),
+        ("DELETE", "requests/batch", [{"id": request_id("1")}] * 26, 400, "invalid-request", "26"),
+        ("DELETE", "requests/batch", [{"uniqueKey": "1"}, {"id": 5}], 400, "invalid-request", "[1]"),
+        ("DELETE", "requests/batch", None, 400, "invalid-request", "array"),
+        ("PUT", f"requests/{request_id('1')}", request("2"), 400, "request-id-invalid", "uniqueKey"),
+        ("PUT", f"requests/{request_id('1')}", request("1", id="other"), 400, "request-id-invalid", "uniqueKey"),
+        ("PUT", f"requests/{request_id('1')}", {"url": "u"}, 400, "invalid-request", "uniqueKey"),
         ("PUT", "requests/wrong", request("x"), 400, "request-id-invalid", "uniqueKey"),
         ("GET", "requests/absent", None, 404, "record-not-found", "Request"),
         ("DELETE", "requests/absent", None, 404, "record-not-found", "Request"),
@@ -105,8 +118,16 @@ async def test_the_stock_client_drives_a_queue(server: StorageServer) -> None:
         ("POST", "head/lock", None, 400, "invalid-request", "lockSecs"),
         ("POST", "head/lock?lockSecs=0", None, 400, "invalid-request", "lockSecs"),
         ("POST", "head/lock?lockSecs=86401", None, 400, "invalid-request", "86400"),
+        ("POST", "head/lock?lockSecs=1.5", None, 400, "invalid-request", "lockSecs"),
+        ("POST", "head/lock?lockSecs=5&limit=-1", None, 400, "invalid-request", "limit"),
+        ("PUT", f"requests/{request_id('1')}/lock?lockSecs=0", None, 400, "invalid-request", "lockSecs"),
         ("GET", "head?limit=-1", None, 400, "invalid-request", "limit"),
         ("GET", "requests?cursor=!!", None, 400, "invalid-request", "cursor"),
+        ("GET", "requests?cursor=e30", None, 400, "invalid-request", "cursor"),
+        ("GET", "requests?exclusiveStartId=a&cursor=e30", None, 400, "invalid-request", "exclusiveStartId"),
+        ("GET", "requests?limit=some", None, 400, "invalid-request", "limit"),
+        ("GET", f"requests?clientKey={'k' * 33}", None, 400, "invalid-client-key", "32"),
+        ("GET", "head?clientKey=", None, 400, "invalid-client-key", "clientKey"),
         ("GET", "requests?filter=handled", None, 400, "invalid-request", "filter"),
         ("GET", "requests?exclusiveStartId=a&filter=locked", None, 400, "invalid-request", "exclusiveStartId"),
         ("PATCH", "requests", None, 405, "method-not-allowed", "POST"),
@@ -129,6 +150,45 @@ async def test_a_batch_over_the_limit_is_refused_whole(server: StorageServer) ->
     answer = await ask(server, "POST", f"{queue}/requests/batch", [request("1"), request("2", payload="x" * 9_500_000)])
     assert error(answer) == (413, "request-too-large")
     assert data(await ask(server, "GET", queue))["totalRequestCount"] == 0
+
+
+async def test_a_request_over_the_limit_is_refused(server: StorageServer) -> None:
+    queue = await new_queue(server)
+    for path, method in (("requests", "POST"), (f"requests/{request_id('1')}", "PUT")):
+        answer = await ask(server, method, f"{queue}/{path}", request("1", payload="x" * 9_437_184))
+        assert error(answer) == (413, "request-too-large")
+    assert data(await ask(server, "GET", queue))["totalRequestCount"] == 0
+
+
+async def test_limits_are_those_of_the_platform(server: StorageServer) -> None:
+    queue = await new_queue(server)
+    for start in (0, 25):
+        await ask(server, "POST", f"{queue}/requests/batch", [request(str(n)) for n in range(start, start + 25)])
+    for query, limit in (("", 100), ("limit=0", 100), ("limit=7", 7), ("limit=1001", 1000)):
+        shown = data(await ask(server, "GET", f"{queue}/head?{query}"))
+        assert (shown["limit"], len(shown["items"])) == (limit, min(limit, 50))
+    for query, limit in (("", 10_000), ("limit=0", 10_000), ("limit=7", 7), ("limit=10001", 10_000)):
+        shown = data(await ask(server, "GET", f"{queue}/requests?{query}"))
+        assert (shown["limit"], len(shown["items"])) == (limit, min(limit, 50))
+        assert ("nextCursor" in shown) == (limit == 7)
+    locked = data(await ask(server, "POST", f"{queue}/head/lock?lockSecs=86400&limit=100&clientKey=me"))
+    assert (locked["limit"], locked["lockSecs"], locked["clientKey"]) == (25, 86_400, "me")
+    assert [item["uniqueKey"] for item in locked["items"]] == [str(n) for n in range(25)]
+    assert set(locked["items"][0]) == {"id", "uniqueKey", "url", "method", "retryCount", "lockExpiresAt"}
+
+
+async def test_what_no_request_can_be_called_is_not_there(server: StorageServer) -> None:
+    queue = await new_queue(server)
+    await ask(server, "POST", f"{queue}/requests", request("1"))
+    nul = base64.urlsafe_b64encode(b'{"requestId":"\\u0000"}').decode()
+    for method, path in (
+        ("GET", "requests/%00"), ("DELETE", "requests/%00"), ("PUT", "requests/%00/lock?lockSecs=1"),
+        ("DELETE", "requests/a%00b/lock"), ("GET", "requests?exclusiveStartId=%00"), ("GET", f"requests?cursor={nul}"),
+        ("GET", "requests/%ED%A0%80"), ("GET", "head?clientKey=%00"), ("POST", "head/lock?lockSecs=1&clientKey=%00"),
+    ):  # fmt: skip
+        for where in (queue, f"{queue}%00", "jane~%00"):
+            answer = await ask(server, method, f"{where}/{path}")
+            assert answer.status < 500, (method, where, path)
 
 
 async def test_lists_end_with_a_short_page(server: StorageServer) -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from actorium.domain.errors import ApiError
@@ -142,6 +142,26 @@ async def test_an_expired_lock_of_the_front_stays_in_front(desk: Desk) -> None:
     assert await desk.head() == ["front", "1", "2"]
 
 
+async def test_each_lock_keeps_its_request_back_only_until_it_expires(desk: Desk) -> None:
+    await desk.add("long", "short")
+    await desk.lock(1, secs=86_400)
+    await desk.lock(1, secs=1)
+    desk.clock.advance(1)
+    await desk.add("later")
+    assert await desk.head() == ["short", "later"], "a long lock does not hold others back"
+
+
+async def test_locks_that_expire_together_keep_the_order_in_which_they_were_taken(desk: Desk) -> None:
+    await desk.add("1", "2", "3")
+    await desk.lock(1, secs=2)
+    await desk.lock(1, secs=1)
+    desk.clock.advance(1)
+    await desk.lock(1, secs=1)
+    desk.clock.advance(1)
+    await desk.add("4")
+    assert await desk.head() == ["2", "1", "3", "4"]
+
+
 async def test_locks_belong_to_a_client_key_or_a_run(desk: Desk) -> None:
     await desk.add("1")
     mine = Client("first", "run-1")
@@ -261,6 +281,17 @@ async def test_unknown_fields_and_large_numbers_come_back(desk: Desk) -> None:
     assert "null" not in shown.replace('{"a":null}', ""), "Crawlee refuses null fields"
 
 
+async def test_sizes_are_bytes(desk: Desk) -> None:
+    text = '{"uniqueKey":"💛","url":"u","method":"GET"}'
+    await desk.queues.add(desk.owner, desk.id, A, [parse_request(text.encode())], forefront=False)
+    assert (await desk.counts())["storage_bytes"] == len(text.encode())
+    longer = text.replace("}", ',"label":"ž"}')
+    await desk.queues.put(desk.owner, desk.id, A, parse_request(longer.encode()), forefront=False)
+    assert (await desk.counts())["storage_bytes"] == len(longer.encode())
+    await desk.queues.delete(desk.owner, desk.id, A, request_id("💛"))
+    assert (await desk.counts())["storage_bytes"] == 0
+
+
 async def test_the_head_needs_no_sort_and_no_scan(desk: Desk) -> None:
     """With many handled and locked requests the index still gives the head at once."""
     if not isinstance(desk.db, SqliteDatabase):
@@ -277,78 +308,3 @@ async def test_the_head_needs_no_sort_and_no_scan(desk: Desk) -> None:
 
     (detail,) = await desk.db.read("plan", plan)
     assert "USING INDEX requests_by_order" in detail
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["add", "front", "lock", "handle", "reclaim", "release", "time", "delete"]),
-            st.integers(0, 5),
-        ),
-        max_size=30,
-    )
-)
-def test_any_sequence_agrees_with_the_model(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
-) -> None:
-    """Every request is in exactly one state, and the counts and the head agree with a simple model."""
-    asyncio.run(_check_against_model(tmp_path_factory, steps))
-
-
-async def _check_against_model(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]) -> None:
-    clock = FakeClock()
-    db = SqliteDatabase(tmp_path_factory.mktemp("model") / "m.db", synchronous="OFF")
-    await db.start()
-
-    async def user(tx: Tx) -> None:
-        await tx.execute("INSERT INTO users VALUES (?, ?, ?, ?, 0)", "U" * 17, "owner", "owner", "o@example.com")
-
-    await db.write("user", user)
-    owner = Principal("U" * 17, "owner", "t")
-    queue, _ = await Storages(db, clock, ReadCounts(db, clock)).get_or_create(
-        owner, StorageKind.REQUEST_QUEUE, None, None
-    )
-    desk = Desk(db, clock, owner, queue.id)
-    states: dict[str, str] = {}
-    locked: dict[str, int] = {}
-    for action, number in steps:
-        name = f"n{number}"
-        clock.advance(1)
-        now = clock.now_ms()
-        free = {one for one, state in states.items() if state == "open" and locked.get(one, 0) <= now}
-        if action in ("add", "front"):
-            (added,) = await desk.add(name, forefront=action == "front")
-            assert added.was_already_present == (name in states)
-            states.setdefault(name, "open")
-        elif action == "lock":
-            got = await desk.lock(number + 1, secs=10)
-            assert len(got) == min(number + 1, len(free))
-            assert set(got) <= free
-            locked |= dict.fromkeys(got, now + 10_000)
-        elif action == "handle":
-            done = await desk.handle(name)
-            assert done.was_already_handled == (states.get(name) == "handled")
-            states[name] = "handled"
-            locked.pop(name, None)
-        elif action == "reclaim":
-            await desk.queues.put(owner, desk.id, A, a_request(name), forefront=False)
-            states[name] = "open"
-            locked.pop(name, None)
-        elif action == "release" and name in states and states[name] == "open":
-            await desk.queues.delete_lock(owner, desk.id, A, request_id(name), forefront=False)
-            locked.pop(name, None)
-        elif action == "time":
-            clock.advance(number * 3)
-        elif action == "delete" and name in states:
-            await desk.queues.delete(owner, desk.id, A, request_id(name))
-            del states[name]
-            locked.pop(name, None)
-        now = clock.now_ms()
-        assert set(await desk.head()) == {
-            one for one, state in states.items() if state == "open" and locked.get(one, 0) <= now
-        }
-        counts = await desk.counts()
-        assert counts["total_count"] == len(states)
-        assert counts["handled_count"] == sum(state == "handled" for state in states.values())
-    await db.stop()

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorium.domain.dataset_items import MAX_DEPTH, MAX_FIELDS, parse_items, values_of
+from actorium.domain.dataset_items import MAX_FIELDS, parse_items, values_of
 from actorium.domain.errors import ApiError
 from actorium.domain.item_formats import FormatOptions, ItemFormat, text_format
 from actorium.domain.item_shapes import Shape, view_of
 from actorium.domain.item_tables import Columns, cells
+from actorium.domain.json_texts import MAX_DEPTH
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4),
@@ -88,6 +89,10 @@ def test_cells_are_every_leaf_by_its_path(item: dict[str, Any]) -> None:
         ({"a": {"b": 1, "c": 2}}, {"fields": ("a.b",)}, [{"a.b": 1}]),
         ({"a": [{"b": 1}, {"b": 2}]}, {"fields": ("a/1/b",)}, [{"a/1/b": 2}]),
         ({"a": {"b": 1, "c": 2}}, {"omit": ("a.b",)}, [{"a": {"c": 2}}]),
+        ({"place": [{"geo.lat": 1}]}, {"fields": ("place/0/geo.lat",)}, [{"place/0/geo.lat": 1}]),
+        ({"a": {"b": 1, "c": 2}}, {"fields": ("a", "a.b"), "omit": ("a",)}, [{}]),
+        ({"a.b": 1, "a": {"b": 2}}, {"fields": ("a.b",), "omit": ("a.b",)}, [{}]),
+        ({"a": 1, "t": [1, 2], "b": 3}, {"unwind": ("t",)}, [{"a": 1, "t": 1, "b": 3}, {"a": 1, "t": 2, "b": 3}]),
         ({"a": 1, "b": 2}, {"fields": ("b", "a"), "output_fields": ("x", "y")}, [{"x": 2, "y": 1}]),
         ({"a": 1, "b": 2}, {"fields": ("b", "a"), "output_fields": ("x", "y"), "omit": ("b",)}, [{"y": 1}]),
         ({"u": [{"v": [1, 2]}, {"v": []}], "k": 0}, {"unwind": ("u", "v")}, [{"k": 0, "v": 1}, {"k": 0, "v": 2}]),
@@ -97,6 +102,10 @@ def test_cells_are_every_leaf_by_its_path(item: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_examples(item: Any, steps: dict[str, Any], expected: Any) -> None:
     assert shaped(item, **steps) == expected
+
+
+def test_an_unwound_value_stays_where_the_array_was() -> None:
+    assert Shape(unwind=("t",)).apply([b'{"a":1,"t":[1],"b":3}']) == [b'{"a":1,"t":1,"b":3}']
 
 
 def test_numbers_keep_their_text() -> None:
@@ -187,7 +196,27 @@ def test_xml_rules() -> None:
     )
 
 
-@pytest.mark.parametrize("options", [{"delimiter": ";;"}, {"delimiter": "\n"}, {"xml_root": "1a"}, {"xml_row": "a b"}])
+def test_every_key_gives_a_tag_and_every_text_comes_back() -> None:
+    item = {"area m²": 1, "٣": "a\r\nb", "é": {"@": {"a b": 1, "a_b": 2}}, "": 0, "日本": None}
+    text = text_format(ItemFormat.XML, FormatOptions(), []).write([item])
+    assert text == (
+        '<item><area_m_>1</area_m_><_٣>a&#13;\nb</_٣><_é a_b="2"/><_>0</_><_日本/></item>\n'
+    )  # fmt: skip
+    assert ET.fromstring(text)[1].text == "a\r\nb"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"delimiter": ";;"},
+        {"xml_row": "m²"},
+        {"xml_root": ""},
+        {"xml_root": "a:b"},
+        {"delimiter": "\n"},
+        {"xml_root": "1a"},
+        {"xml_row": "a b"},
+    ],
+)
 def test_bad_options_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(ApiError):
         FormatOptions(**options)

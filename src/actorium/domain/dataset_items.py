@@ -11,16 +11,13 @@ from typing import Any
 import msgspec
 
 from actorium.domain.errors import ApiError, invalid
-from actorium.domain.json_texts import mend
+from actorium.domain.json_texts import MAX_DEPTH, is_too_deep, mend
 
 MAX_FIELDS = 2000
 """How many field names a dataset remembers. openapi: tabular exports have at most 2000 columns."""
 
 MAX_FIELD_LENGTH = 200
 """Longest field name that is remembered or becomes a column. openapi: dataset_items_get."""
-
-MAX_DEPTH = 200
-"""How deeply objects and arrays may be nested in an item: readers of every format take each level on the stack."""
 
 
 class NewItems(msgspec.Struct, frozen=True):
@@ -63,18 +60,20 @@ def parse_items(body: bytes) -> NewItems:
         if text[:1] != b"{":
             raise invalid(f"Dataset items must be JSON objects, but the item at index {index} is not.")
         try:
-            item = _values.decode(mend(text))
+            mended = mend(text)
+            item = _values.decode(mended)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _malformed(error, index) from error
         except RecursionError as error:
             raise _too_deep(index) from error
-        if text.count(b"{") + text.count(b"[") > MAX_DEPTH and depth(item) > MAX_DEPTH:
+        if is_too_deep(text):
             raise _too_deep(index)
         if len(fields) < MAX_FIELDS:
             _collect(item, "", fields)
         clean_count += any(not key.startswith("#") for key in item)
         if b"\n" in text:
-            texts[index] = msgspec.json.format(text, indent=-1)
+            # The library takes no half of a surrogate pair; a line break only stands between tokens.
+            texts[index] = msgspec.json.format(text, indent=-1) if mended is text else text.replace(b"\n", b"")
     return NewItems(b"\n".join(texts), len(texts), clean_count, tuple(fields))
 
 
@@ -101,15 +100,6 @@ def values_of(float_hook: Callable[[str], Any]) -> Callable[[bytes], dict[str, A
     """A reader of items as Python values; ``float_hook`` gets the text of each number that is not whole."""
     decoder = msgspec.json.Decoder(dict[str, Any], float_hook=float_hook)
     return lambda text: decoder.decode(mend(text))
-
-
-def depth(value: Any) -> int:
-    """How many objects and arrays are nested in ``value``, itself included."""
-    level, inner = 0, [value]
-    while inner := [part for part in inner if isinstance(part, (dict, list))]:
-        level += 1
-        inner = [part for whole in inner for part in (whole.values() if isinstance(whole, dict) else whole)]
-    return level
 
 
 def _malformed(error: Exception, index: int | None = None) -> ApiError:

@@ -7,8 +7,10 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from html import escape as html_escape
 from typing import Any, Protocol
+from xml.parsers.expat import ExpatError, ParserCreate
 from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
@@ -48,8 +50,8 @@ _MEDIA_TYPES = {
     ItemFormat.XML: "application/xml; charset=utf-8",
     ItemFormat.RSS: "application/rss+xml; charset=utf-8",
 }
-_XML_NAME = re.compile(r"[A-Za-z_][\w.\-]*")
-_NOT_IN_NAME = re.compile(r"[^\w.\-]")
+_UNCERTAIN_IN_NAME = re.compile(r"[^A-Za-z0-9_.\-]")
+_STARTS_NAME = re.compile(r"[A-Za-z_]")
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -70,7 +72,7 @@ class FormatOptions(msgspec.Struct, frozen=True):
         if len(self.delimiter) != 1 or self.delimiter in '\r\n"':
             raise invalid("Query parameter delimiter must be one character other than a quote or a line break.")
         for name, value in (("xmlRoot", self.xml_root), ("xmlRow", self.xml_row)):
-            if _XML_NAME.fullmatch(value) is None:
+            if not value or _name(value) != value:
                 raise invalid(f"Query parameter {name} must be the name of an XML element: {value[:100]!r} is none.")
 
 
@@ -199,13 +201,28 @@ class Rss:
 
 def _xml_text(value: Any) -> str:
     # XML has no way to write most control characters.
-    return escape(_NOT_XML.sub("\ufffd", cell_text(value)))
+    # A parser reads a bare carriage return as a line feed.
+    return escape(_NOT_XML.sub("\ufffd", cell_text(value)), {"\r": "&#13;"})
 
 
 def _name(key: str) -> str:
     """``key`` as the name of an element: what cannot stand in one becomes ``_``."""
-    name = _NOT_IN_NAME.sub("_", key)
-    return name if _XML_NAME.fullmatch(name) else f"_{name}"
+    name = _UNCERTAIN_IN_NAME.sub(_named, key)
+    return name if _STARTS_NAME.match(name) else f"_{name}"
+
+
+def _named(match: re.Match[str]) -> str:
+    return match[0] if _is_name_character(match[0]) else "_"
+
+
+@lru_cache(maxsize=1 << 12)
+def _is_name_character(character: str) -> bool:
+    # Asked of a parser: which letters and digits may be in a name is a list of hundreds of ranges.
+    try:
+        ParserCreate(namespace_separator=" ").Parse(f"<_{character}/>", True)
+    except ExpatError:
+        return False
+    return not character.isspace()
 
 
 def _element(name: str, value: Any) -> str:
@@ -218,9 +235,9 @@ def _element(name: str, value: Any) -> str:
     attributes = value.get("@")
     start = name
     if isinstance(attributes, dict):
-        for key, part in attributes.items():
-            if not isinstance(part, (dict, list)):
-                start += f" {_name(key)}={quoteattr(_NOT_XML.sub(chr(0xFFFD), cell_text(part)))}"
+        plain = {_name(key): part for key, part in attributes.items() if not isinstance(part, (dict, list))}
+        for key, part in plain.items():
+            start += f" {key}={quoteattr(_NOT_XML.sub(chr(0xFFFD), cell_text(part)))}"
     inner = "".join(
         _element(_name(key), part)
         for key, part in value.items()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from actorium.domain.dataset_items import raw_fields
+from actorium.domain.dataset_items import MAX_FIELD_LENGTH, raw_fields
 from actorium.domain.errors import ApiError, ErrorType, invalid
 
 Record = dict[str, msgspec.Raw]
 
 _SIMPLIFIED_FIELDS = ("url", "pageFunctionResult", "errorInfo")
 _SIMPLIFIED_UNWIND = "pageFunctionResult"
+_SEPARATOR = re.compile(r"[./]")
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -84,9 +86,7 @@ class Shape(msgspec.Struct, frozen=True):
     def _finish(self, record: Record) -> Record:
         for name in self.flatten:
             record = _flatten(record, name)
-        # A field that is both named and omitted keeps its place in outputFields, and is then dropped.
-        omitted = [name for name in self.omit if name not in self.fields]
-        for name in omitted:
+        for name in self.omit:
             _drop(record, name)
         if self.fields:
             names = self.output_fields or self.fields
@@ -148,8 +148,8 @@ def _unwind(records: Sequence[Record], name: str) -> list[Record]:
         elif _kind(value) == b"[":
             parent = {key: part for key, part in record.items() if key != name}
             for element in _elements.decode(value):
-                merged = raw_fields(element) if _kind(element) == b"{" else {name: element}
-                unwound.append(parent | merged)
+                is_object = _kind(element) == b"{"
+                unwound.append(parent | raw_fields(element) if is_object else record | {name: element})
         elif _kind(value) == b"{":
             unwound.append({key: part for key, part in record.items() if key != name} | raw_fields(value))
         else:
@@ -179,35 +179,39 @@ def _flatten_into(flat: Record, path: str, value: msgspec.Raw) -> None:
         _flatten_into(flat, f"{path}.{key}", part)
 
 
-def _split(name: str) -> tuple[str, str] | None:
-    for separator in (".", "/"):
-        head, found, rest = name.partition(separator)
-        if found and head and rest:
-            return head, rest
-    return None
+def _splits(name: str) -> Iterator[tuple[str, str]]:
+    """Every way to read ``name`` as a key and the path inside its value: keys may have dots and slashes too."""
+    # No column has a longer name, so no path does.
+    for separator in _SEPARATOR.finditer(name) if len(name) <= MAX_FIELD_LENGTH else ():
+        yield name[: separator.start()], name[separator.end() :]
 
 
 def _pick(record: Record, name: str) -> msgspec.Raw | None:
     """The value called ``name``, or, when there is none, the one at the path ``a.b`` or ``a/b``."""
-    if name in record or (path := _split(name)) is None:
-        return record.get(name)
-    head, rest = path
-    value = record.get(head)
-    if value is None:
-        return None
+    if name in record:
+        return record[name]
+    for head, rest in _splits(name):
+        if (value := record.get(head)) is not None and (found := _pick(_inside(value), rest)) is not None:
+            return found
+    return None
+
+
+def _inside(value: msgspec.Raw) -> Record:
+    """The parts of an object by key, of an array by number."""
     if _kind(value) == b"{":
-        return _pick(raw_fields(value), rest)
-    return _pick(_numbered(value), rest) if _kind(value) == b"[" else None
+        return raw_fields(value)
+    return {str(index): part for index, part in enumerate(_elements.decode(value))} if _kind(value) == b"[" else {}
 
 
-def _numbered(value: msgspec.Raw) -> Record:
-    return {str(index): element for index, element in enumerate(_elements.decode(value))}
-
-
-def _drop(record: Record, name: str) -> None:
+def _drop(record: Record, name: str) -> bool:
+    """Remove what ``name`` leads to, whether a key or a path along keys; returns whether there was anything."""
     if name in record:
         del record[name]
-    elif (path := _split(name)) is not None and (value := record.get(path[0])) is not None and _kind(value) == b"{":
-        inner = raw_fields(value)
-        _drop(inner, path[1])
-        record[path[0]] = msgspec.Raw(msgspec.json.encode(inner))
+        return True
+    for head, rest in _splits(name):
+        if (value := record.get(head)) is not None and _kind(value) == b"{":
+            inner = raw_fields(value)
+            if _drop(inner, rest):
+                record[head] = msgspec.Raw(msgspec.json.encode(inner))
+                return True
+    return False

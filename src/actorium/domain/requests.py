@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from actorium.domain.errors import ApiError, ErrorType, invalid
-from actorium.domain.json_texts import mend
+from actorium.domain.json_texts import MAX_DEPTH, is_too_deep, mend
 from actorium.domain.times import iso
 
 MAX_REQUEST_BYTES = 9_437_184
@@ -21,6 +21,9 @@ _STATE_FIELDS = ("id", "handledAt", "lockExpiresAt", "lockByClient")
 _RawObject = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RawList = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+_DEFAULTS = {"method": "GET", "retryCount": 0, "noRetry": False, "errorMessages": [], "headers": {}, "userData": {}}
+_YEAR_10000_MS = 253_402_300_800_000
 _HANDLED_AT_FRACTION = re.compile(r"\.(\d{6})\d+")
 
 
@@ -76,14 +79,21 @@ _Filled = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _Sent(msgspec.Struct, rename="camel"):
-    """The fields of a sent request that mean something here."""
+    """The fields of a sent request that mean something here, or that clients read with strict types.
+
+    One wrong value among the latter would keep them from reading a whole list. openapi: RequestBase.
+    """
 
     unique_key: _Filled
     url: _Filled
-    method: _Filled | None = None
+    method: str | None = None
     retry_count: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] | None = None
     user_data: dict[str, msgspec.Raw] | None = None
     headers: dict[str, msgspec.Raw] | None = None
+    payload: str | dict[str, msgspec.Raw] | None = None
+    loaded_url: str | None = None
+    no_retry: bool | None = None
+    error_messages: list[str] | None = None
     id: str | None = None
     handled_at: str | None = None
     lock_expires_at: msgspec.Raw | None = None
@@ -106,14 +116,25 @@ def parse_request(raw: bytes, where: str = "") -> NewRequest:
         raise invalid(f"{what} is not a JSON object: {error}") from error
     except RecursionError as error:
         raise invalid(f"{what} is nested too deeply.") from error
+    if is_too_deep(text):
+        raise invalid(f"{what} is nested more than {MAX_DEPTH} levels deep.")
+    method = "GET" if sent.method is None else sent.method.upper()
+    if method not in _METHODS:
+        raise invalid(
+            f"{what} has an invalid value {method[:60]!r} in the field method: it must be one of {', '.join(_METHODS)}."
+        )
     found_id = request_id(sent.unique_key)
     if sent.id is not None and sent.id != found_id:
         raise ApiError(ErrorType.REQUEST_ID_INVALID, "Request ID does not correspond to uniqueKey")
     handled_at = None if sent.handled_at is None else _handled_at(sent.handled_at, what)
-    if sent.id or sent.handled_at or sent.lock_expires_at is not None or sent.lock_by_client is not None:
+    has_state = sent.id or sent.handled_at or sent.lock_expires_at is not None or sent.lock_by_client is not None
+    if has_state or (sent.method is not None and sent.method != method):
         fields = _RawObject.decode(text)
-        text = _encode({name: value for name, value in fields.items() if name not in _STATE_FIELDS})
-    head = _Head(found_id, sent.unique_key, sent.url, sent.method or "GET", sent.retry_count or 0)
+        kept: dict[str, Any] = {name: value for name, value in fields.items() if name not in _STATE_FIELDS}
+        if sent.method is not None:
+            kept["method"] = method
+        text = _encode(kept)
+    head = _Head(found_id, sent.unique_key, sent.url, method, sent.retry_count or 0)
     return NewRequest(found_id, sent.unique_key, handled_at, len(text), text.decode(), _encode(head).decode())
 
 
@@ -131,12 +152,13 @@ def parse_batch(raw: bytes, most: int) -> list[bytes]:
 
 
 def request_object(stored: StoredRequest, now: int) -> msgspec.Raw:
-    """The JSON a client gets: what was sent, with id and state.
+    """The JSON a client gets: what was sent, with id, state and defaults.
 
-    No field is null: Crawlee for JavaScript refuses a request whose ``handledAt``, ``payload`` or ``loadedUrl`` is.
+    No field is null: Crawlee for JavaScript refuses a request whose ``handledAt``, ``payload`` or ``loadedUrl`` is,
+    the Python SDK one without ``headers``, ``userData`` or ``noRetry``.
     """
     sent = _RawObject.decode(stored.text)
-    fields: dict[str, Any] = {"id": stored.id, "method": "GET", "retryCount": 0}
+    fields: dict[str, Any] = {"id": stored.id, **_DEFAULTS}
     fields |= {name: value for name, value in sent.items() if bytes(value) != b"null"}
     if stored.handled_at is not None:
         fields["handledAt"] = iso(stored.handled_at)
@@ -182,4 +204,9 @@ def _handled_at(value: str, what: str) -> int:
         ) from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
+    at_ms = round(moment.timestamp() * 1000)
+    if not 0 <= at_ms < _YEAR_10000_MS:
+        raise invalid(
+            f"{what} has an invalid value {value[:60]!r} in the field handledAt: it must be from 1970 to 9999."
+        )
+    return at_ms

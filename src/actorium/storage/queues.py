@@ -138,8 +138,10 @@ async def note_client(tx: Tx, queue_id: str, client: Client) -> None:
 
 async def add(tx: Tx, queue: Queue, requests: Sequence[NewRequest], *, forefront: bool, now: int) -> list[Added]:
     """Add requests in order; one whose unique key is there changes nothing."""
-    wanted = {request.id: request for request in reversed(requests)}
-    new = await _insert(tx, queue, list(wanted.values())[::-1], forefront=forefront, now=now)
+    wanted: dict[str, NewRequest] = {}
+    for request in requests:
+        wanted.setdefault(request.id, request)
+    new = await _insert(tx, queue, list(wanted.values()), forefront=forefront, now=now)
     known = {} if len(new) == len(requests) else await _states(tx, queue, list(wanted))
     results = []
     for request in requests:

@@ -19,7 +19,7 @@ _OPTIONS = {"constant_memory": True, "strings_to_formulas": False, "strings_to_u
 
 
 class Number(str):
-    """The text of a number that is not whole; it becomes a number cell if nothing of it is lost."""
+    """The text of a number that is not whole; in a cell it is rounded to 16 digits, and text if it is too large."""
 
     __slots__ = ()
 
