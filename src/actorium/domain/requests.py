@@ -19,7 +19,7 @@ _STATE_FIELDS = ("id", "handledAt", "lockExpiresAt", "lockByClient")
 _RawObject = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RawList = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
-_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+_METHODS = dict.fromkeys(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
 _KINDS = {
     "userData": (b"{", "an object"),
     "headers": (b"{", "an object"),
@@ -29,6 +29,8 @@ _KINDS = {
     "errorMessages": (b"[", "an array of strings"),
 }
 """The first characters a field's JSON may have, and what that means. openapi: RequestBase."""
+
+_NULL, _QUOTE = b'n"'
 
 _YEAR_10000_MS = 253_402_300_800_000
 _HANDLED_AT_FRACTION = re.compile(r"\.(\d{6})\d+")
@@ -66,8 +68,8 @@ class StoredRequest(msgspec.Struct, frozen=True):
 
 def request_id(unique_key: str) -> str:
     """The id that every client computes for itself. docs: request queues, request id."""
-    digest = base64.b64encode(hashlib.sha256(unique_key.encode("utf-8", "surrogatepass")).digest()).decode()
-    return re.sub(r"[+/=]", "", digest)[:15]
+    digest = base64.b64encode(hashlib.sha256(unique_key.encode("utf-8", "surrogatepass")).digest())
+    return digest.translate(None, b"+/=")[:15].decode()
 
 
 def parse_request(raw: bytes, where: str = "") -> NewRequest:
@@ -83,7 +85,8 @@ def parse_request(raw: bytes, where: str = "") -> NewRequest:
         raise invalid(f"{where.rstrip('.') or 'The request body'} is nested more than {MAX_DEPTH} levels deep.")
     unique_key = _string(fields, "uniqueKey", where)
     url = _string(fields, "url", where)
-    method = _method(_value(fields, "method", where), where)
+    given_method = _value(fields, "method", where)
+    method = _method(given_method, where)
     retry_count = _value(fields, "retryCount", where)
     if retry_count is None:
         retry_count = 0
@@ -96,7 +99,8 @@ def parse_request(raw: bytes, where: str = "") -> NewRequest:
         raise ApiError(ErrorType.REQUEST_ID_INVALID, "Request ID does not correspond to uniqueKey")
     handled_at = _handled_at(_value(fields, "handledAt", where), where)
     kept = {name: value for name, value in fields.items() if name not in _STATE_FIELDS}
-    kept["method"] = msgspec.Raw(_encode(method))
+    if method != given_method:
+        kept["method"] = msgspec.Raw(_encode(method))
     head = {"id": found_id, "uniqueKey": unique_key, "url": url, "method": method, "retryCount": retry_count}
     return NewRequest(found_id, unique_key, handled_at, _encode(kept).decode(), _encode(head).decode())
 
@@ -174,28 +178,26 @@ def _string(fields: dict[str, msgspec.Raw], name: str, where: str) -> str:
 def _method(value: Any, where: str) -> str:
     if value is None:
         return "GET"
-    if not isinstance(value, str) or value.upper() not in _METHODS:
+    if not isinstance(value, str) or (value not in _METHODS and value.upper() not in _METHODS):
         raise invalid(
             f"Field {where}method has an invalid value {str(value)[:60]!r}: it must be one of {', '.join(_METHODS)}."
         )
     return value.upper()
 
 
-def _start(raw: msgspec.Raw) -> bytes:
-    return bytes(memoryview(raw)[:1])
-
-
 def _check_kinds(fields: dict[str, msgspec.Raw], where: str) -> None:
     # Clients read these with strict types: one wrong value would keep them from reading a whole list.
-    for name, (starts, meaning) in _KINDS.items():
-        value = fields.get(name)
-        if value is None or (start := _start(value)) == b"n":
+    for name, value in fields.items():
+        kind = _KINDS.get(name)
+        if kind is None or (start := memoryview(value)[0]) == _NULL:
             continue
-        is_right = start in starts
-        if name == "errorMessages" and is_right:
-            is_right = all(_start(part) == b'"' for part in _RawList.decode(value))
-        if not is_right:
+        starts, meaning = kind
+        if start not in starts or (name == "errorMessages" and not _has_only_texts(value)):
             raise invalid(f"Field {where}{name} must be {meaning}.")
+
+
+def _has_only_texts(array: msgspec.Raw) -> bool:
+    return all(memoryview(part)[0] == _QUOTE for part in _RawList.decode(array))
 
 
 def _handled_at(value: Any, where: str) -> int | None:
