@@ -104,6 +104,7 @@ async def test_the_stock_client_drives_a_queue(server: StorageServer) -> None:
         ("DELETE", "requests/batch", [{"url": "u"}], 400, "invalid-request", "[0]"),
         ("DELETE", "requests/batch", [{"id": request_id("1")}] * 26, 400, "invalid-request", "26"),
         ("DELETE", "requests/batch", [{"uniqueKey": "1"}, {"id": 5}], 400, "invalid-request", "[1]"),
+        ("DELETE", "requests/batch", [{"uniqueKey": "1", "id": 5}], 400, "invalid-request", "[0]"),
         ("DELETE", "requests/batch", None, 400, "invalid-request", "array"),
         ("PUT", f"requests/{request_id('1')}", request("2"), 400, "request-id-invalid", "uniqueKey"),
         ("PUT", f"requests/{request_id('1')}", request("1", id="other"), 400, "request-id-invalid", "uniqueKey"),
@@ -189,6 +190,16 @@ async def test_what_no_request_can_be_called_is_not_there(server: StorageServer)
         for where in (queue, f"{queue}%00", "jane~%00"):
             answer = await ask(server, method, f"{where}/{path}")
             assert answer.status < 500, (method, where, path)
+
+
+async def test_a_batch_delete_names_every_request_by_its_id(server: StorageServer) -> None:
+    queue = await new_queue(server)
+    await ask(server, "POST", f"{queue}/requests/batch", [request("1"), request("2")])
+    named = [{"uniqueKey": "1"}, {"id": request_id("2")}, {"id": None, "uniqueKey": "3"}]
+    gone = data(await ask(server, "DELETE", f"{queue}/requests/batch", named))
+    assert [one["id"] for one in gone["processedRequests"]] == [request_id(key) for key in "123"]
+    assert gone["unprocessedRequests"] == []
+    assert data(await ask(server, "GET", queue))["totalRequestCount"] == 0
 
 
 async def test_lists_end_with_a_short_page(server: StorageServer) -> None:

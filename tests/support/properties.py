@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 _USUAL = 100
+_TIMEOUT_SECS = 300
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,6 +21,13 @@ def pytest_configure(config: pytest.Config) -> None:
         "actorium", max_examples=_USUAL * times, derandomize=times == 1, deadline=None, phases=phases
     )
     settings.load_profile("actorium")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Many examples, and the search for a smaller failing one, take longer than one test does."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.timeout(_TIMEOUT_SECS * config.getoption("--examples")))
 
 
 def share(of_usual: float) -> settings:

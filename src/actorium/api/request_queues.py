@@ -82,7 +82,7 @@ class RequestQueueRoutes:
         items = [parse_json(text) for text in parse_batch(await call.body(), MAX_BATCH)]
         ids = [_named_id(position, item) for position, item in enumerate(items)]
         await self._queues.delete_batch(call.principal, _queue(call), client, ids)
-        processed = [{"id": found, **item} for found, item in zip(ids, items, strict=True)]
+        processed = [{**item, "id": found} for found, item in zip(ids, items, strict=True)]
         return data_response({"processedRequests": processed, "unprocessedRequests": []})
 
     async def get(self, call: Call) -> Response:
@@ -226,6 +226,6 @@ def _named_id(position: int, item: Any) -> str:
     if isinstance(item, dict):
         if isinstance(item.get("id"), str):
             return str(item["id"])
-        if isinstance(item.get("uniqueKey"), str):
+        if item.get("id") is None and isinstance(item.get("uniqueKey"), str):
             return request_id(item["uniqueKey"])
     raise invalid(f"Item [{position}] must be an object with an id or a uniqueKey.")
