@@ -48,8 +48,14 @@ _MEDIA_TYPES = {
     ItemFormat.XML: "application/xml; charset=utf-8",
     ItemFormat.RSS: "application/rss+xml; charset=utf-8",
 }
-_XML_NAME = re.compile(r"[A-Za-z_][\w.\-]*")
-_NOT_IN_NAME = re.compile(r"[^\w.\-]")
+# XML 1.0, section 2.3, without the colon, which would name a namespace.
+_NAME_START = (
+    r"A-Za-z_\xc0-\xd6\xd8-\xf6\xf8-\u02ff\u0370-\u037d\u037f-\u1fff\u200c\u200d\u2070-\u218f"
+    r"\u2c00-\u2fef\u3001-\ud7ff\uf900-\ufdcf\ufdf0-\ufffd\U00010000-\U000effff"
+)
+_NAME_CHARACTERS = rf"{_NAME_START}0-9.\-\xb7\u0300-\u036f\u203f\u2040"
+_XML_NAME = re.compile(f"[{_NAME_START}][{_NAME_CHARACTERS}]*")
+_NOT_IN_NAME = re.compile(f"[^{_NAME_CHARACTERS}]")
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

@@ -136,7 +136,7 @@ def decode_cursor(cursor: str) -> str:
     try:
         value = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         found = value["requestId"]
-    except (ValueError, TypeError, KeyError, msgspec.DecodeError) as error:
+    except (ValueError, TypeError, KeyError, msgspec.DecodeError, RecursionError) as error:
         raise invalid(f"Query parameter cursor has an invalid value {cursor[:100]!r}.") from error
     if not isinstance(found, str):
         raise invalid(f"Query parameter cursor has an invalid value {cursor[:100]!r}.")
@@ -166,8 +166,10 @@ def _handled_at(value: Any, where: str) -> int | None:
         return None
     try:
         moment = datetime.fromisoformat(_HANDLED_AT_FRACTION.sub(r".\1", value))
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        at_ms = round(moment.timestamp() * 1000)
+        iso(at_ms)  # refuses what is outside of the years 1 to 9999 in UTC
     except (TypeError, ValueError) as error:
         raise invalid(f"Field {where}handledAt has an invalid value {str(value)[:60]!r}: it must be a time.") from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
+    return at_ms

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from actorium.domain.errors import invalid
+from actorium.domain.errors import ApiError, invalid
 from actorium.storage.db import (
     Operation,
     OutOfDiskSpaceError,
@@ -30,6 +30,10 @@ def _numbered(sql: str) -> str:
     """Turn ``?`` into ``$1, $2, ...``."""
     count = iter(range(1, 10_000))
     return re.sub(r"\?", lambda _: f"${next(count)}", sql)
+
+
+def _unstorable() -> ApiError:
+    return invalid("A text has the character U+0000, which the database cannot store.")
 
 
 class _PostgresTx:
@@ -102,6 +106,8 @@ class PostgresDatabase:
         try:
             async with self._pool.acquire() as connection:
                 return await op(_PostgresTx(connection))
+        except asyncpg.CharacterNotInRepertoireError as error:
+            raise _unstorable() from error
         except asyncpg.PostgresError as error:
             error.add_note(f"in the operation: {description}")
             raise
@@ -121,7 +127,7 @@ class PostgresDatabase:
             except asyncpg.DiskFullError as error:
                 raise OutOfDiskSpaceError from error
             except asyncpg.CharacterNotInRepertoireError as error:
-                raise invalid("A text has the character U+0000, which the database cannot store.") from error
+                raise _unstorable() from error
             except asyncpg.PostgresError as error:
                 error.add_note(f"in the operation: {description}")
                 raise
