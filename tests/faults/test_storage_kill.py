@@ -79,7 +79,7 @@ def check_rows(query: Query, storages: Storages, blob_directory: Path, seed: int
         assert (first, size) == (index, length), where
         index += count
     counted = query(f"SELECT item_count, storage_bytes FROM datasets WHERE id = '{storages.dataset}'")
-    assert counted == [(index, sum(block[2] for block in blocks))], where
+    assert counted == [(index, sum(size - (count - 1) for _, count, size, _ in blocks))], where
     counted = query(
         f"SELECT total_count, handled_count, storage_bytes FROM request_queues WHERE id = '{storages.queue}'"
     )

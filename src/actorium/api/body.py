@@ -69,9 +69,11 @@ class _Brotli:
         self._stream = brotli.Decompressor()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        yield self._stream.process(data, output_buffer_limit=_PIECE_BYTES)
-        while not self._stream.can_accept_more_data():
-            yield self._stream.process(b"", output_buffer_limit=_PIECE_BYTES)
+        out = self._stream.process(data, output_buffer_limit=_PIECE_BYTES)
+        # It may say that it can accept more while it still holds output.
+        while out or not self._stream.can_accept_more_data():
+            yield out
+            out = self._stream.process(b"", output_buffer_limit=_PIECE_BYTES)
 
     def end(self) -> bool:
         finished: bool = self._stream.is_finished()
