@@ -74,14 +74,12 @@ class StorageServer:
                 answers.append(Answer(response.status, response.headers, response.read()))
         return answers
 
-    async def raw(self, sent: bytes, *, half_close: bool = False) -> bytes:
+    async def raw(self, sent: bytes) -> bytes:
         """Send these bytes and return all that comes back before the server closes the connection."""
 
         def exchange() -> bytes:
             with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
                 connection.sendall(sent)
-                if half_close:
-                    connection.shutdown(socket.SHUT_WR)
                 with connection.makefile("rb") as reader:
                     return reader.read()
 
