@@ -28,6 +28,7 @@ from actorium.api.datasets import DatasetRoutes
 from actorium.api.http import Api, Call, Route, mount
 from actorium.api.key_value_stores import KeyValueStoreRoutes
 from actorium.api.logs import Logs
+from actorium.api.protocol import HttpProtocol
 from actorium.api.request_queues import RequestQueueRoutes
 from actorium.api.run_shapes import RunShapes
 from actorium.api.runs import RunRoutes
@@ -377,7 +378,7 @@ async def _serve(
             log_config=None,
             access_log=False,
             lifespan="off",
-            http="httptools",
+            http=HttpProtocol,
             ws="websockets-sansio",
             ws_ping_interval=_PING_SECS,
             ws_ping_timeout=300.0,

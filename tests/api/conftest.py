@@ -14,6 +14,7 @@ from actorium.api.aliases import ResolveRun, storage_aliases
 from actorium.api.datasets import DatasetRoutes
 from actorium.api.http import Api, Call, Route
 from actorium.api.key_value_stores import KeyValueStoreRoutes
+from actorium.api.protocol import HttpProtocol
 from actorium.api.request_queues import RequestQueueRoutes
 from actorium.domain.errors import not_found
 from actorium.domain.storages import DefaultStorageIds
@@ -73,7 +74,7 @@ async def server(tmp_path: Path, database: Database) -> AsyncIterator[StorageSer
     routes += _aliases(routes, resolve_run)
     found.routes = routes
     api = Api(routes, Access(Accounts(), clock, b"k" * 32), None)
-    uvicorn_server = uvicorn.Server(uvicorn.Config(api, lifespan="off", log_config=None, http="httptools"))
+    uvicorn_server = uvicorn.Server(uvicorn.Config(api, lifespan="off", log_config=None, http=HttpProtocol))
     serving = asyncio.create_task(uvicorn_server.serve(sockets=[sock]))
     yield found
     uvicorn_server.should_exit = True

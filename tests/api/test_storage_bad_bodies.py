@@ -12,6 +12,7 @@ import brotli
 import pytest
 import zstandard
 
+from actorium.api.protocol import MAX_HEAD_BYTES
 from api.test_datasets import new_dataset, read
 from support.storage_server import Answer, StorageServer, data, error
 
@@ -176,6 +177,24 @@ async def test_lengths_that_are_wrong(server: StorageServer) -> None:
     broken = b'Transfer-Encoding: chunked\r\n\r\nzz\r\n{"n":1}\r\n'
     assert (await server.raw(head + broken)).startswith(b"HTTP/1.1 400")
     assert await read(server, dataset) == [{"n": 1}]
+
+
+async def test_heads_have_a_limit(server: StorageServer) -> None:
+    long = b"x" * MAX_HEAD_BYTES
+    for head in (
+        b"GET /v2/datasets?x=" + long,
+        b"GET /v2/datasets HTTP/1.1\r\nX-Long: " + long,
+        b"GET /v2/datasets HTTP/1.1\r\n" + b"A: b\r\n" * 60_000,
+        b"no HTTP at all\r\n\r\n",
+    ):
+        # Not a byte more than it takes: with some unread the connection would be reset under the answer.
+        answer = await server.raw(head[: MAX_HEAD_BYTES + 1])
+        status_line, _, body = answer.partition(b"\r\n")[0], *answer.partition(b"\r\n\r\n")[1:]
+        assert status_line == b"HTTP/1.1 400 Bad Request"
+        assert json.loads(body)["error"]["type"] == "invalid-request"
+    # The limit is each request's own, not the connection's.
+    calls = [("GET", f"/v2/datasets?x={'x' * 50_000}", None) for _ in range(8)]
+    assert {answer.status for answer in await server.requests(calls)} == {200}
 
 
 async def test_any_content_type_will_do_for_json(server: StorageServer) -> None:
