@@ -63,7 +63,10 @@ async def server(tmp_path: Path, database: Database) -> AsyncIterator[StorageSer
         ).routes(),
         *RequestQueueRoutes(storages, RequestQueues(database, clock, reads)).routes(),
     ]
-    sock = socket.create_server(("127.0.0.1", 0))
+    # With its protocol named asyncio turns delays off on accepted connections, as the real server's loop does.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen()
     found = StorageServer(
         url=f"http://127.0.0.1:{sock.getsockname()[1]}",
         database=database,
@@ -79,6 +82,7 @@ async def server(tmp_path: Path, database: Database) -> AsyncIterator[StorageSer
             raise not_found("Actor run") from None
 
     routes += _aliases(routes, resolve_run)
+    found.routes = routes
     api = Api(routes, Access(Accounts(), clock, b"k" * 32), None)
     uvicorn_server = uvicorn.Server(uvicorn.Config(api, lifespan="off", log_config=None, http=Connection))
     serving = asyncio.create_task(uvicorn_server.serve(sockets=[sock]))

@@ -215,7 +215,7 @@ async def test_lists(program: Program, kind: str) -> None:
         ("?limit=1", 3, 1, named[:1]),
         ("?limit=2&offset=1", 3, 2, named[1:]),
         ("?offset=3", 3, 1000, []),
-        ("?offset=99999999999999999999999", 3, 1000, []),
+        ("?offset=999999999999999999", 3, 1000, []),
         ("?desc=1", 3, 1000, named[::-1]),
         ("?desc=true&limit=1&offset=1", 3, 1, [named[1]]),
         ("?desc=0&unnamed=1", 5, 1000, ids),

@@ -87,6 +87,24 @@ async def test_pages_stay_small(bench: Bench, desc: bool) -> None:
     assert lasts == [False] * (len(lasts) - 1) + [True]
 
 
+async def test_large_pushes_become_several_blocks(bench: Bench, database: Database) -> None:
+    """A reader of few items of a large push must not hold all of it, nor may one large item be cut."""
+    stored = [{"n": n, "pad": "x" * (2_500_000 if n in (0, 70) else 50_000)} for n in range(100)]
+    await bench.push(*stored)
+    assert await block_count(database) >= 6
+    assert await bench.read() == stored
+    assert await bench.read(desc=True) == stored[::-1]
+    for offset in (0, 1, 20, 21, 69, 70, 71, 99):
+        assert await bench.read(offset, 2) == stored[offset : offset + 2]
+    items = await bench.datasets.open_items(bench.jane, bench.id, Window(40, 1))
+    assert [json.loads(text)["n"] for texts in [(await anext(items.pages()))[0]] for text in texts] == [40]
+    counters = await bench.counters()
+    texts = [json.dumps(item, separators=(",", ":")) for item in stored]
+    assert counters["item_count"] == 100
+    # json.dumps puts a space after each comma and colon, and what was pushed stays as it was.
+    assert counters["storage_bytes"] == sum(map(len, texts)) + 3 * len(texts)
+
+
 async def test_concurrent_pushes(bench: Bench) -> None:
     await asyncio.gather(*(bench.push(*({"who": who, "n": n} for n in range(3))) for who in range(40)))
     found = [(item["who"], item["n"]) for item in await bench.read()]  # type: ignore[index]

@@ -1,7 +1,9 @@
-"""Real servers that are killed, on SQLite and on PostgreSQL."""
+"""Real servers that are killed, on SQLite and on PostgreSQL, and a disk that is soon full."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,3 +22,16 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platfor
     found.first_token()
     yield found
     found.stop()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 48 MB; only root may make one."""
+    if os.geteuid() != 0:
+        assert not os.environ.get("CI"), "the disk tests need root"
+        pytest.skip("only root may mount a file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)

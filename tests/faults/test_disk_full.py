@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +10,6 @@ import pytest
 from support.platform import Platform, Refused, processes_of, python_actor, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("disk"), pytest.mark.timeout(200)]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 48 MB; only root may make one."""
-    if os.geteuid() != 0:
-        assert not os.environ.get("CI"), "the disk tests need root"
-        pytest.skip("only root may mount a file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def pushes_until_refused(platform: Platform, dataset: str, item: dict[str, str]) -> tuple[int, Refused]:

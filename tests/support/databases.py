@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -65,54 +67,74 @@ def _as_postgres() -> list[str]:
     return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"] if os.geteuid() == 0 else []
 
 
+class PostgresServer:
+    """A private PostgreSQL server in a folder of its own. ``durable`` keeps commits over a crash of the server."""
+
+    def __init__(self, *, durable: bool = False) -> None:
+        # A fixed place, because a unix socket's path is limited to 107 bytes.
+        self._folder = Path(tempfile.mkdtemp(prefix="actorium-pg-", dir="/tmp"))
+        self._prefix, self._user = _as_postgres(), "postgres" if os.geteuid() == 0 else getpass.getuser()
+        self._fsync = "on" if durable else "off"
+        self._server: subprocess.Popen[bytes] | None = None
+        if self._prefix:
+            shutil.chown(self._folder, "postgres", "postgres")
+        options = ["-U", self._user, "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"]
+        command = [*self._prefix, postgres_program("initdb"), "-D", str(self._folder / "data"), *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+    def url(self, database: str = "postgres") -> str:
+        """The address of a database."""
+        return f"postgresql://{self._user}@/{database}?host={self._folder}"
+
+    def start(self) -> None:
+        """Start, after a crash too, and wait until it takes connections."""
+        settings = {"fsync": self._fsync, "listen_addresses": "", "max_connections": "50"}
+        settings["unix_socket_directories"] = str(self._folder)
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with (self._folder / "server.log").open("ab") as log:
+            self._server = subprocess.Popen(
+                [*self._prefix, postgres_program("postgres"), "-D", str(self._folder / "data"), *options],
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 60
+        ready = [postgres_program("pg_isready"), "-q", "-h", str(self._folder)]
+        while subprocess.run(ready, check=False).returncode:
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                pytest.fail((self._folder / "server.log").read_text())
+
+    def kill(self) -> None:
+        """``kill -9`` of all its processes."""
+        if self._server is not None:
+            children = subprocess.run(
+                ["ps", "-o", "pid=", "--ppid", str(self._server.pid)], check=False, capture_output=True, text=True
+            )
+            self._server.kill()
+            self._server.wait(30)
+            self._server = None
+            for pid in map(int, children.stdout.split()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End it and remove its folder."""
+        if self._server is not None:
+            self._server.terminate()
+            self._server.wait(30)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """A private PostgreSQL server for this test process; the value is a URL without a database name."""
-    # A fixed place, because a unix socket's path is limited to 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="actorium-pg-", dir="/tmp"))
-    prefix, user = _as_postgres(), "postgres" if os.geteuid() == 0 else getpass.getuser()
-    if prefix:
-        shutil.chown(folder, "postgres", "postgres")
-    data = folder / "data"
-    subprocess.run(
-        [
-            *prefix,
-            postgres_program("initdb"),
-            "-D",
-            str(data),
-            "-U",
-            user,
-            "--auth=trust",
-            "--no-sync",
-            "-E",
-            "UTF8",
-            "--locale=C",
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        cwd="/",
-    )
-    settings = {"fsync": "off", "listen_addresses": "", "unix_socket_directories": str(folder), "max_connections": "50"}
-    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    log = (folder / "server.log").open("wb")
-    server = subprocess.Popen(
-        [*prefix, postgres_program("postgres"), "-D", str(data), *options],
-        stdout=log,
-        stderr=log,
-        cwd="/",
-        start_new_session=True,
-    )
+    server = PostgresServer()
     try:
-        deadline = time.monotonic() + 60
-        while subprocess.run([postgres_program("pg_isready"), "-q", "-h", str(folder)], check=False).returncode:
-            if server.poll() is not None or time.monotonic() > deadline:
-                pytest.fail((folder / "server.log").read_text())
-        yield f"postgresql://{user}@/{{}}?host={folder}"
+        server.start()
+        yield server.url("{}")
     finally:
-        server.terminate()
-        server.wait(30)
-        log.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        server.close()
 
 
 def new_postgres_database(server: str) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-from collections.abc import Iterable
+import socket
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from apify_client import ApifyClientAsync
 
+from actorium.api.http import Route
 from actorium.domain.storages import DefaultStorageIds
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts
@@ -50,6 +53,37 @@ class Wire:
             asked = thread.submit(self._request, method, path, body, headers or {}, token)
             return await asyncio.wrap_future(asked)
 
+    async def requests(self, calls: Iterable[tuple[str, str, bytes | None]]) -> list[Answer]:
+        """Send many requests (method, path, body) of one user, one after the other over one connection."""
+        with ThreadPoolExecutor(1) as thread:
+            return await asyncio.wrap_future(thread.submit(self._requests, list(calls)))
+
+    def _requests(self, calls: list[tuple[str, str, bytes | None]]) -> list[Answer]:
+        answers = []
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            for method, path, body in calls:
+                connection.request(method, path, body, {"Authorization": "Bearer jane-token"})
+                response = connection.getresponse()
+                answers.append(Answer(response.status, response.headers, response.read()))
+        return answers
+
+    async def raw(self, sent: bytes) -> bytes:
+        """Send these bytes and return all that comes back before the server closes the connection."""
+
+        def exchange() -> bytes:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+                connection.sendall(sent)
+                with connection.makefile("rb") as reader:
+                    return reader.read()
+
+        with ThreadPoolExecutor(1) as thread:
+            return await asyncio.wrap_future(thread.submit(exchange))
+
+    @property
+    def port(self) -> int:
+        """Where the server listens."""
+        return int(self.url.rpartition(":")[2])
+
     def _request(
         self,
         method: str,
@@ -58,7 +92,7 @@ class Wire:
         headers: dict[str, str],
         token: str | None,
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", int(self.url.rpartition(":")[2]), timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.putrequest(method, path, skip_accept_encoding=True)
             if token is not None:
@@ -86,6 +120,7 @@ class StorageServer(Wire):
     blob_directory: Path
     housekeeping: StorageHousekeeping
     reads: ReadCounts
+    routes: Sequence[Route] = ()
     runs: dict[str, DefaultStorageIds] = field(default_factory=dict)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
 import brotli
@@ -12,20 +12,26 @@ from starlette.requests import ClientDisconnect, Request
 
 from actorium.domain.errors import ApiError, ErrorType, invalid
 
-STEP_BYTES = 4096
-"""How much to give a decoder at once: what comes out of it is at most about a thousand times as much."""
+_PIECE_BYTES = 256 * 1024
+"""About how much decoders give out at once, however much a few bytes stand for."""
+
+_ZSTD_STEP_BYTES = 512
+"""The one decoder whose output cannot be bounded: 4 bytes can stand for 128 KB, so these for 16 MB at most."""
 
 _ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
 """RFC 8878 and 9659: what every decoder of content encodings supports; more would be the sender's memory demand."""
 
 _DRAIN_BYTES = 64 * 1024 * 1024
 
+DECODING_ERRORS = (zlib.error, brotli.error, zstandard.ZstdError)
+"""What ``feed`` raises for bytes that are not in the encoding."""
+
 
 class Decoder(Protocol):
     """Decodes one stream."""
 
-    def feed(self, data: bytes) -> bytes:
-        """Decode a piece."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Decode what came next, in pieces whose size does not depend on how far it was compressed."""
         ...
 
     def end(self) -> bool:
@@ -39,18 +45,20 @@ class _Zlib:
         self._stream = zlib.decompressobj(wbits)
         self._begun = False
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> Iterator[bytes]:
         try:
-            out = self._stream.decompress(data)
+            out = self._stream.decompress(data, _PIECE_BYTES)
         except zlib.error:
             if self._begun or self._wbits != zlib.MAX_WBITS:
                 raise
             # Some clients call a raw deflate stream "deflate".
             self._wbits = -zlib.MAX_WBITS
             self._stream = zlib.decompressobj(self._wbits)
-            out = self._stream.decompress(data)
+            out = self._stream.decompress(data, _PIECE_BYTES)
         self._begun = True
-        return out
+        while out:
+            yield out
+            out = self._stream.decompress(self._stream.unconsumed_tail, _PIECE_BYTES)
 
     def end(self) -> bool:
         return self._stream.eof
@@ -60,9 +68,12 @@ class _Brotli:
     def __init__(self) -> None:
         self._stream = brotli.Decompressor()
 
-    def feed(self, data: bytes) -> bytes:
-        out: bytes = self._stream.process(data)
-        return out
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        out = self._stream.process(data, output_buffer_limit=_PIECE_BYTES)
+        # It may say that it can accept more while it still holds output.
+        while out or not self._stream.can_accept_more_data():
+            yield out
+            out = self._stream.process(b"", output_buffer_limit=_PIECE_BYTES)
 
     def end(self) -> bool:
         finished: bool = self._stream.is_finished()
@@ -73,8 +84,11 @@ class _Zstandard:
     def __init__(self) -> None:
         self._stream = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj()
 
-    def feed(self, data: bytes) -> bytes:
-        return self._stream.decompress(data) if not self._stream.eof else b""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        for start in range(0, len(data), _ZSTD_STEP_BYTES):
+            if self._stream.eof:
+                return
+            yield self._stream.decompress(data[start : start + _ZSTD_STEP_BYTES])
 
     def end(self) -> bool:
         return self._stream.eof
@@ -114,18 +128,15 @@ async def decoded(request: Request, headers: dict[str, str], limit: int) -> Asyn
     total, is_empty = 0, True
     async for received in request.stream():
         is_empty = is_empty and not received
-        for start in range(0, len(received), STEP_BYTES) if decoder else (0,):
-            piece = received[start : start + STEP_BYTES] if decoder else received
-            if decoder is not None and piece:
-                try:
-                    piece = decoder.feed(piece)
-                except (zlib.error, brotli.error, zstandard.ZstdError) as error:
-                    raise invalid(f"The request body is not valid {encoding}: {error}") from error
-            total += len(piece)
-            if total > limit:
-                raise too_large(request.method, limit, max(total, int(length) if length.isdigit() else 0))
-            if piece:
-                yield piece
+        try:
+            for piece in decoder.feed(received) if decoder is not None and received else (received,):
+                total += len(piece)
+                if total > limit:
+                    raise too_large(request.method, limit, max(total, int(length) if length.isdigit() else 0))
+                if piece:
+                    yield piece
+        except DECODING_ERRORS as error:
+            raise invalid(f"The request body is not valid {encoding}: {error}") from error
     if decoder is not None and not is_empty and not decoder.end():
         raise invalid(f"The request body is not valid {encoding}: it ends too early.")
 
@@ -137,15 +148,17 @@ async def read_body(request: Request, headers: dict[str, str], limit: int) -> by
 
 
 async def decoded_chunks(chunks: AsyncIterator[bytes], encoding: str | None) -> AsyncIterator[bytes]:
-    """Stored bytes decoded from the ``Content-Encoding`` they were uploaded with."""
+    """Stored bytes decoded from the ``Content-Encoding`` they were uploaded with. 400 where they are not."""
     decoder = decoder_of(encoding or "")
-    async for chunk in chunks:
-        if decoder is None:
-            yield chunk
-            continue
-        for start in range(0, len(chunk), STEP_BYTES):
-            if piece := decoder.feed(chunk[start : start + STEP_BYTES]):
-                yield piece
+    try:
+        async for chunk in chunks:
+            for piece in (chunk,) if decoder is None else decoder.feed(chunk):
+                if piece:
+                    yield piece
+    except DECODING_ERRORS as error:
+        raise invalid(f"The stored value is not valid {encoding}: {error}") from error
+    if decoder is not None and not decoder.end():
+        raise invalid(f"The stored value is not valid {encoding}: it ends too early.")
 
 
 async def drain(request: Request) -> None:

@@ -22,6 +22,7 @@ from actorium.services.access import Access, Principal
 
 _log = structlog.get_logger("actorium.api")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+_FIRST_ERROR = 400
 
 MAX_BODY_BYTES = 9_437_184
 """Largest request body after decoding. docs: storages, section 2.1."""
@@ -250,13 +251,13 @@ class Api:
             return
         except ApiError as error:
             response = error_response(error)
-            if not body_is_read and _has_body(headers):
-                await drain(request)
         except Exception:  # noqa: BLE001  becomes a 500 answer
             _log.exception("request failed", method=scope["method"], path=redact(scope["path"]))
             response = error_response(
                 ApiError(ErrorType.INTERNAL_SERVER_ERROR, "An unexpected error occurred on the server.")
             )
+        if response.status_code >= _FIRST_ERROR and not body_is_read and _has_body(headers):
+            await drain(request)
         if scope["method"] == "HEAD":
             response = _without_body(response)
         try:

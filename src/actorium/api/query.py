@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
@@ -11,9 +12,10 @@ from actorium.domain.errors import ApiError, invalid
 
 _TRUE = frozenset({"1", "true", ""})
 _FALSE = frozenset({"0", "false"})
+# More digits than fit the databases' integers are no position or size of anything.
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 MAX_PAGE = 1000
-_MAX_OFFSET = 2**53
 
 
 class Query:
@@ -71,10 +73,9 @@ class Query:
             return None
         bounds = "a whole number" + (f" of at least {minimum}" if minimum is not None else "")
         bounds += f" and at most {maximum}" if maximum is not None else ""
-        try:
-            number = int(value)
-        except ValueError:
-            raise self._refuse(name, value, bounds) from None
+        if _INTEGER.fullmatch(value) is None:
+            raise self._refuse(name, value, bounds)
+        number = int(value)
         if (minimum is not None and number < minimum) or (maximum is not None and number > maximum):
             raise self._refuse(name, value, bounds)
         return number
@@ -139,7 +140,7 @@ class Query:
         """``(offset, limit)`` of a list. ``limit`` 0 means none and, like a larger one, becomes ``max_limit``."""
         offset = self.integer("offset", minimum=0) or 0
         limit = self.integer("limit", minimum=0) or max_limit
-        return min(offset, _MAX_OFFSET), min(limit, max_limit)
+        return offset, min(limit, max_limit)
 
     @staticmethod
     def _refuse(name: str, value: str, allowed: str) -> ApiError:

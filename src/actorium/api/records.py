@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import AsyncIterator
 
-import brotli
 from starlette.responses import Response, StreamingResponse
 
-from actorium.api.body import STEP_BYTES, decoder_of
+from actorium.api.body import DECODING_ERRORS, decoded_chunks, decoder_of
 from actorium.api.http import Call
 from actorium.domain.records import Record
 from actorium.services.key_value_stores import KeyValueStores
@@ -19,6 +17,9 @@ _SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Vary": "Accept-Encoding",
 }
+
+_WHOLE_BYTES = 1024 * 1024
+"""Values that decode to more are sent while they are decoded."""
 
 
 def accepts(accept_encoding: str, encoding: str) -> bool:
@@ -40,17 +41,6 @@ def accepts(accept_encoding: str, encoding: str) -> bool:
     return qualities.get(encoding, qualities.get("*", 0.0)) > 0
 
 
-async def _decoded(chunks: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
-    decoder = decoder_of(encoding)
-    async for chunk in chunks:
-        if decoder is None:
-            yield chunk
-            continue
-        for start in range(0, len(chunk), STEP_BYTES):
-            if piece := decoder.feed(chunk[start : start + STEP_BYTES]):
-                yield piece
-
-
 async def record_response(call: Call, stores: KeyValueStores, record: Record, *, cacheable: bool = False) -> Response:
     """The answer that carries ``record``; also for ``run-sync``. ``cacheable``: anyone with the URL may read it."""
     headers = {
@@ -68,20 +58,31 @@ async def record_response(call: Call, stores: KeyValueStores, record: Record, *,
         headers["Content-Length"] = str(record.size_bytes)
     if call.request.method == "HEAD":
         return Response(headers=headers)
+    if record.value is not None and encoding is not None and not is_as_stored:
+        return _decoded(record.value, encoding, headers)
     if record.value is not None:
-        return _inline(record.value, None if is_as_stored else encoding, headers)
+        return Response(record.value, headers=headers)
     chunks = await stores.open_value(record)
-    if encoding is not None and not is_as_stored:
-        chunks = _decoded(chunks, encoding)
-    return StreamingResponse(chunks, headers=headers)
+    return StreamingResponse(chunks if is_as_stored else decoded_chunks(chunks, encoding), headers=headers)
 
 
-def _inline(value: bytes, encoding: str | None, headers: dict[str, str]) -> Response:
-    if encoding is not None and (decoder := decoder_of(encoding)) is not None:
-        pieces = (value[start : start + STEP_BYTES] for start in range(0, len(value), STEP_BYTES))
-        try:
-            value = b"".join(decoder.feed(piece) for piece in pieces)
-        except (zlib.error, brotli.error):
-            # Uploads are stored unchecked; what its label misnames goes out as it came in.
-            headers["Content-Encoding"] = encoding
-    return Response(value, headers=headers)
+def _decoded(value: bytes, encoding: str, headers: dict[str, str]) -> Response:
+    """A small value, decoded. Uploads are stored unchecked: what its label misnames goes out as it came in."""
+    decoder = decoder_of(encoding)
+    assert decoder is not None  # noqa: S101  a record without encoding is sent as it is stored
+    pieces, size = list[bytes](), 0
+    try:
+        for piece in decoder.feed(value):
+            pieces.append(piece)
+            size += len(piece)
+            if size > _WHOLE_BYTES:
+                return StreamingResponse(decoded_chunks(_once(value), encoding), headers=headers)
+        if decoder.end():
+            return Response(b"".join(pieces), headers=headers)
+    except DECODING_ERRORS:
+        pass
+    return Response(value, headers={**headers, "Content-Encoding": encoding})
+
+
+async def _once(value: bytes) -> AsyncIterator[bytes]:
+    yield value

@@ -139,7 +139,8 @@ def _update_of(body: dict[str, Any]) -> StorageUpdate:
     general_access: Any = body.get("generalAccess", msgspec.UNSET)
     if general_access is not msgspec.UNSET and general_access not in list(GeneralAccess):
         allowed = ", ".join(sorted(GeneralAccess))
-        raise invalid(f"Field generalAccess has an invalid value {general_access!r}: it must be one of {allowed}.")
+        shown = repr(general_access)[:100]
+        raise invalid(f"Field generalAccess has an invalid value {shown}: it must be one of {allowed}.")
     title: Any = body.get("title", msgspec.UNSET)
     if title is not msgspec.UNSET and title is not None and (not isinstance(title, str) or "\0" in title):
         raise invalid("Field title must be a text without the character U+0000, or null.")

@@ -47,7 +47,7 @@ def check_schema(schema: dict[str, Any]) -> None:
 
 
 def _broken(reason: str) -> ApiError:
-    return ApiError(ErrorType.DATASET_SCHEMA_INVALID, f"Dataset schema is not valid: {reason}.")
+    return ApiError(ErrorType.DATASET_SCHEMA_INVALID, f"Dataset schema is not valid: {reason[:500]}.")
 
 
 @lru_cache(maxsize=256)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
+from actorium.domain.dataset_items import values_of
 
 # Python's own float() turns what is out of range into infinity, where msgspec refuses.
-_values = msgspec.json.Decoder(dict[str, Any], float_hook=float)
+_values = values_of(float)
 
 
 def schema_fields(schema: dict[str, Any] | None) -> list[str] | None:
@@ -40,7 +40,7 @@ class FieldStatistics:
     def add(self, texts: Iterable[bytes]) -> None:
         """Take in items by their JSON texts."""
         for text in texts:
-            item = _values.decode(text)
+            item = _values(text)
             for name, found in self._found.items():
                 if name not in item:
                     found["emptyCount"] += 1

@@ -98,7 +98,7 @@ class Access:
 
     async def _run(self, token: str, now: int) -> Principal | None:
         run_id = token.removeprefix(RUN_TOKEN_PREFIX).partition("_")[0]
-        if not hmac.compare_digest(token, self.run_token(run_id)):
+        if not hmac.compare_digest(token.encode(), self.run_token(run_id).encode()):
             return None
         owner = await self._store.find_run_owner(run_id)
         if owner is None:

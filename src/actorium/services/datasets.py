@@ -10,6 +10,7 @@ import msgspec
 
 from actorium.domain.dataset_items import NewItems, parse_items
 from actorium.domain.dataset_schemas import check_items
+from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.field_statistics import FieldStatistics, schema_fields
 from actorium.domain.item_shapes import View, view_of
 from actorium.domain.signing import is_content_signature
@@ -43,8 +44,11 @@ class Window(msgspec.Struct, frozen=True):
         return (total - high, total - low) if self.desc else (low, high)
 
 
-class DatasetGoneError(Exception):
-    """The dataset was deleted while its items were being read."""
+class DatasetGoneError(ApiError):
+    """The dataset was deleted while its items were being read: 404 if nothing was sent yet, else a broken answer."""
+
+    def __init__(self, dataset_id: str) -> None:
+        super().__init__(ErrorType.RECORD_NOT_FOUND, f"Dataset {dataset_id} was deleted while it was being read.")
 
 
 class Items:

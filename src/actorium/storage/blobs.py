@@ -14,6 +14,7 @@ import obstore
 import obstore.store
 
 from actorium.kit import random_text
+from actorium.storage.db import noticing_full_disk
 
 T = TypeVar("T")
 _THREADS = 8
@@ -38,7 +39,10 @@ class Blobs(Protocol):
         ...
 
     async def put(self, key: str, chunks: AsyncIterator[bytes]) -> int:
-        """Store an object and return its size. It is durable on return, and either whole or not there."""
+        """Store an object and return its size. It is durable on return, and either whole or not there.
+
+        Raises ``OutOfDiskSpaceError``.
+        """
         ...
 
     async def get(self, key: str) -> AsyncIterator[bytes]:
@@ -68,7 +72,8 @@ class LocalBlobs:
         await asyncio.to_thread(self._threads.shutdown)
 
     async def _run(self, function: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+        with noticing_full_disk():
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
     def _start(self) -> None:
         shutil.rmtree(self._unfinished, ignore_errors=True)

@@ -6,7 +6,7 @@ whitespace has none inside), with the index of its first item. Blocks follow eac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -78,7 +78,6 @@ async def append(
     The update locks the row, so concurrent pushes get their places one after the other. Raises
     ``SchemaUncheckedError`` unless the dataset has no schema or is ``checked_id``.
     """
-    size = len(new.block)
     row = await tx.fetchrow(
         "UPDATE datasets SET item_count = item_count + ?, clean_item_count = clean_item_count + ?, "
         "write_count = write_count + ?, storage_bytes = storage_bytes + ?, modified_at = ?, accessed_at = ? "
@@ -86,7 +85,7 @@ async def append(
         new.count,
         new.clean_count,
         new.count,
-        size,
+        len(new.block) - max(0, new.count - 1),  # without the newlines, which depend on what is in one block
         now,
         now,
         *args,
@@ -99,17 +98,30 @@ async def append(
         return None
     dataset_id: str = row["id"]
     if new.count:
-        await tx.execute(
-            "INSERT INTO dataset_blocks (dataset_id, first_index, item_count, size_bytes, items) "
-            "VALUES (?, ?, ?, ?, ?)",
-            dataset_id,
-            row["item_count"] - new.count,
-            new.count,
-            size,
-            new.block,
-        )
+        index = row["item_count"] - new.count
+        for items in _parts(new.block):
+            count = items.count(b"\n") + 1
+            await tx.execute(_INSERT_BLOCK, dataset_id, index, count, len(items), items)
+            index += count
         await _add_fields(tx, dataset_id, row["fields_json"], new.fields)
     return dataset_id
+
+
+_INSERT_BLOCK = (
+    "INSERT INTO dataset_blocks (dataset_id, first_index, item_count, size_bytes, items) VALUES (?, ?, ?, ?, ?)"
+)
+
+
+def _parts(block: bytes) -> Iterator[bytes]:
+    """The items in blocks of at most a page, or of one item: every reader holds a few pages in memory."""
+    start = 0
+    while len(block) - start > _PAGE_BYTES:
+        end = block.rfind(b"\n", start, start + _PAGE_BYTES + 1)
+        if end < 0 and (end := block.find(b"\n", start)) < 0:
+            break
+        yield block[start:end]
+        start = end + 1
+    yield block[start:] if start else block
 
 
 async def _add_fields(tx: Tx, dataset_id: str, fields_json: str | None, new: Sequence[str]) -> None:
@@ -208,14 +220,7 @@ async def _join_blocks(tx: Tx, dataset_id: str, start: int, end: int) -> None:
     rows = await tx.fetch(f"SELECT items FROM dataset_blocks {where} ORDER BY first_index", dataset_id, start, end)
     items = b"\n".join(row["items"] for row in rows)
     await tx.execute(f"DELETE FROM dataset_blocks {where}", dataset_id, start, end)
-    await tx.execute(
-        "INSERT INTO dataset_blocks (dataset_id, first_index, item_count, size_bytes, items) VALUES (?, ?, ?, ?, ?)",
-        dataset_id,
-        start,
-        end - start,
-        len(items),
-        items,
-    )
+    await tx.execute(_INSERT_BLOCK, dataset_id, start, end - start, len(items), items)
 
 
 async def list_unmerged(tx: Tx) -> list[str]:

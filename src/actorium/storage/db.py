@@ -7,8 +7,10 @@ common ground of both dialects; JSON is kept as text, times as integers of milli
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -72,6 +74,17 @@ class OutOfDiskSpaceError(ApiError):
             ErrorType.OUT_OF_DISK_SPACE,
             "The server has no disk space left; nothing of this request was stored.",
         )
+
+
+@contextlib.contextmanager
+def noticing_full_disk() -> Iterator[None]:
+    """Turn what the system says of a full disk or quota into ``OutOfDiskSpaceError``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutOfDiskSpaceError from error
+        raise
 
 
 class SchemaTooNewError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import xlsxwriter
+from xlsxwriter.exceptions import FileCreateError
 from xlsxwriter.worksheet import Worksheet
+
+from actorium.storage.db import noticing_full_disk
 
 _MAX_ROWS = 1_048_576
 _MAX_TEXT = 32_767
@@ -29,6 +33,7 @@ class Spreadsheet:
 
     Text longer than 32,767 characters is cut, as a cell holds no more. Whole numbers beyond 2^53 become text,
     as a cell would round them. Rows that do not fit on a sheet go on on the next, under the same ``header``.
+    Raises ``OutOfDiskSpaceError``.
     """
 
     def __init__(self, header: Sequence[str]) -> None:
@@ -48,13 +53,14 @@ class Spreadsheet:
 
     def add(self, rows: Iterable[Sequence[Any]]) -> None:
         """Add rows of cells: ``None``, booleans, whole numbers, ``Number`` or text."""
-        for row in rows:
-            if self._row >= _MAX_ROWS:
-                self._sheet, self._row = self._add_sheet()
-            for number, value in enumerate(row):
-                if value is not None:
-                    self._write(number, value)
-            self._row += 1
+        with noticing_full_disk():
+            for row in rows:
+                if self._row >= _MAX_ROWS:
+                    self._sheet, self._row = self._add_sheet()
+                for number, value in enumerate(row):
+                    if value is not None:
+                        self._write(number, value)
+                self._row += 1
 
     def _write(self, column: int, value: Any) -> None:
         if isinstance(value, bool):
@@ -72,8 +78,12 @@ class Spreadsheet:
 
     def pieces(self) -> Iterator[bytes]:
         """Finish the file, then read it."""
+        with noticing_full_disk():
+            try:
+                self._book.close()
+            except FileCreateError as error:
+                raise error.args[0] from error  # what the library was told by the system
         self._is_saved = True
-        self._book.close()
         with self._path.open("rb") as file:
             while piece := file.read(_PIECE_BYTES):
                 yield piece
@@ -83,5 +93,6 @@ class Spreadsheet:
         if not self._is_saved:
             # Saving would write a file nobody wants; without it the library leaves its own files open.
             for sheet in self._book.worksheets():
-                sheet._opt_close()
+                with contextlib.suppress(OSError):  # of a full disk
+                    sheet._opt_close()
         self._folder.cleanup()
