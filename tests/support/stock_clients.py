@@ -26,8 +26,12 @@ class Settled:
         if not callable(found):
             return found
 
+        async def settled(*args: Any, **kwargs: Any) -> Any:
+            value = found(*args, **kwargs)
+            return await value if inspect.isawaitable(value) else value
+
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._settle(found(*args, **kwargs))
+            return self._usable(self._runner.run(settled(*args, **kwargs)))
 
         return call
 
@@ -35,16 +39,12 @@ class Settled:
         other = _ASYNC_NAMES.get(name, name)
         return other if hasattr(self._target, other) else name
 
-    def _settle(self, value: Any) -> Any:
-        if inspect.iscoroutine(value):
-            return self._runner.run(value)
+    def _usable(self, value: Any) -> Any:
         if hasattr(value, "__anext__"):
             return self._iterate(value)
         if hasattr(value, "__aenter__"):
             return self._entered(value)
-        if type(value).__module__.startswith("apify_client._resource_clients"):
-            return Settled(value, self._runner) if type(value).__name__.endswith("Async") else value
-        return value
+        return Settled(value, self._runner) if type(value).__name__.endswith("ClientAsync") else value
 
     def _iterate(self, values: Any) -> Iterator[Any]:
         async def following() -> list[Any]:
