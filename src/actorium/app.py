@@ -247,7 +247,10 @@ class Platform:
         ]
 
         async def run_storages(call: Call) -> DefaultStorageIds:
-            return _default_storages(await self.runs.get(call.principal_or_none, call.path["runId"]))
+            run_id = call.path["runId"]
+            if call.query.text("signature") is not None:
+                return _default_storages(await self.runs.get_signed(run_id))
+            return _default_storages(await self.runs.get(call.principal_or_none, run_id))
 
         async def last_run_storages(call: Call) -> DefaultStorageIds:
             return _default_storages(await runs.last_run(call))

@@ -257,11 +257,7 @@ class Runs:
 
     async def get(self, principal: Principal | None, run_id: str) -> Run:
         """A run the caller may see: an own one, or one anybody with its id may read."""
-
-        async def op(tx: Tx) -> Run | None:
-            return await jobs.get_run(tx, run_id)
-
-        run = await self._db.read("get run", op)
+        run = await self._find(run_id)
         if run is not None and (
             (principal is not None and principal.owns(run.user_id))
             or run.general_access == GeneralAccess.ANYONE_WITH_ID_CAN_READ
@@ -270,6 +266,19 @@ class Runs:
         if principal is None:
             raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")
         raise not_found("Actor run")
+
+    async def get_signed(self, run_id: str) -> Run:
+        """A run whose storage a call with a signature asks for; the storage checks whether the signature opens it."""
+        run = await self._find(run_id)
+        if run is None:
+            raise not_found("Actor run")
+        return run
+
+    async def _find(self, run_id: str) -> Run | None:
+        async def op(tx: Tx) -> Run | None:
+            return await jobs.get_run(tx, run_id)
+
+        return await self._db.read("get run", op)
 
     async def get_own(self, principal: Principal, run_id: str, actor_id: str | None = None) -> Run:
         """A run of the caller's own, where given one of ``actor_id``."""
