@@ -69,7 +69,7 @@ def send(
     connection = http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]), timeout=30)
     headers = headers or {}
     try:
-        connection.putrequest(method, path, skip_accept_encoding=True)
+        connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
         if token is not None:
             connection.putheader("Authorization", f"Bearer {token}")
         for name, value in headers.items():
