@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from actorium.api.http import Route
 from actorium.app import Platform as Program
 from actorium.settings import load_settings
+from support.openapi import given_document, plain
 from support.platform import Platform, Refused
 
 pytestmark = [pytest.mark.xdist_group("contract")]
@@ -193,21 +192,7 @@ def test_users_see_only_their_own(platform: Platform, sleeper: str) -> None:
 
 def test_every_route_is_an_operation_of_the_api(tmp_path: Path) -> None:
     """Paths, methods and operation ids are those of the API's own document, where one is given."""
-    given = os.environ.get("ACTORIUM_OPENAPI")
-    if not given:
-        assert not os.environ.get("CI"), "ACTORIUM_OPENAPI must name the API's OpenAPI document in CI"
-        pytest.skip("ACTORIUM_OPENAPI does not name the API's OpenAPI document")
-    document = json.loads(Path(given).read_text())
-
-    def plain(path: str) -> str:
-        return re.sub(r"\{[^}]*\}", "{}", path)
-
-    operations = {
-        (method.upper(), plain(path)): operation["operationId"]
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
-        if isinstance(operation, dict) and "operationId" in operation
-    }
+    operations = {(found.method, plain(found.path)): found.id for found in given_document().operations.values()}
     wrong = []
     for route in all_routes(tmp_path):
         if route.path.startswith("/actorium/"):
