@@ -19,6 +19,7 @@ _STATE_FIELDS = ("id", "handledAt", "lockExpiresAt", "lockByClient")
 _RawObject = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RawList = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
+_DEFAULTS = {"retryCount": 0, "noRetry": False, "errorMessages": [], "headers": {}, "userData": {}}
 _HANDLED_AT_FRACTION = re.compile(r"\.(\d{6})\d+")
 
 
@@ -104,12 +105,13 @@ def parse_batch(raw: bytes, most: int) -> list[bytes]:
 
 
 def request_object(stored: StoredRequest, now: int) -> msgspec.Raw:
-    """The JSON a client gets: what was sent, with id and state.
+    """The JSON a client gets: what was sent, with id, state and defaults.
 
-    No field is null: Crawlee for JavaScript refuses a request whose ``handledAt``, ``payload`` or ``loadedUrl`` is.
+    No field is null: Crawlee for JavaScript refuses a request whose ``handledAt``, ``payload`` or ``loadedUrl`` is,
+    the Python SDK one without ``headers``, ``userData`` or ``noRetry``.
     """
     sent = _RawObject.decode(stored.text)
-    fields: dict[str, Any] = {"id": stored.id, "retryCount": 0}
+    fields: dict[str, Any] = {"id": stored.id, **_DEFAULTS}
     fields |= {name: value for name, value in sent.items() if bytes(value) != b"null"}
     if stored.handled_at is not None:
         fields["handledAt"] = iso(stored.handled_at)

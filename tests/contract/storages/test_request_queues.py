@@ -74,7 +74,8 @@ def test_add_and_get(queue: Any) -> None:
     assert found.id == added.request_id
     assert found.handled_at is None
     small = queue.get_request(queue.add_request(request("small")).request_id)
-    assert (small.method, small.retry_count) == ("GET", 0)
+    assert (small.method, small.retry_count, small.no_retry, small.error_messages) == ("GET", 0, False, [])
+    assert (small.headers, small.user_data.model_dump(), small.handled_at) == ({}, {}, None)
     again = queue.add_request(request("small", userData={"new": 1}), forefront=True)
     assert (again.request_id, again.was_already_present, again.was_already_handled) == (small.id, True, False)
     assert queue.get_request(small.id).user_data == small.user_data, "an added twin changes nothing"
