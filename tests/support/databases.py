@@ -13,7 +13,9 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -32,10 +34,15 @@ def _wanted(config: pytest.Config, flag: str) -> bool:
     return bool(config.getoption(flag, default=False))
 
 
+def database_kinds(config: pytest.Config) -> list[Any]:
+    """Parameters of what runs on SQLite, and with ``--postgres`` on PostgreSQL as well."""
+    kinds = [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
+    return kinds if _wanted(config, "--postgres") else kinds[:1]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database" in metafunc.fixturenames:
-        kinds = [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
-        metafunc.parametrize("database", kinds if _wanted(metafunc.config, "--postgres") else kinds[:1], indirect=True)
+        metafunc.parametrize("database", database_kinds(metafunc.config), indirect=True)
     if "blobs" in metafunc.fixturenames:
         stores = [pytest.param("local"), pytest.param("s3", marks=pytest.mark.s3)]
         metafunc.parametrize("blobs", stores if _wanted(metafunc.config, "--s3") else stores[:1], indirect=True)
@@ -123,14 +130,20 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         yield sqlite
         await sqlite.stop()
         return
-    url = request.getfixturevalue("postgres_server")
+    async with new_postgres_database(request.getfixturevalue("postgres_server")) as url:
+        postgres = PostgresDatabase(url)
+        await postgres.start()
+        yield postgres
+        await postgres.stop()
+
+
+@asynccontextmanager
+async def new_postgres_database(server_url: str) -> AsyncIterator[str]:
+    """The URL of an empty database of the ``postgres_server``, dropped at the end."""
     name = "test_" + random_text(12, "abcdefghijklmnopqrstuvwxyz")
-    admin = await asyncpg.connect(url.format("postgres"))
+    admin = await asyncpg.connect(server_url.format("postgres"))
     await admin.execute(f"CREATE DATABASE {name}")
-    postgres = PostgresDatabase(url.format(name))
-    await postgres.start()
-    yield postgres
-    await postgres.stop()
+    yield server_url.format(name)
     await admin.execute(f"DROP DATABASE {name}")
     await admin.close()
 

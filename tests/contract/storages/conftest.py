@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from support.databases import database_kinds, new_postgres_database
 from support.platform import TOKEN, Platform
 from support.stock_clients import FORMS, stock_clients
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "platform" in metafunc.fixturenames:
+        metafunc.parametrize("platform", database_kinds(metafunc.config), indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """One server for all tests of a worker and a database."""
+    with ExitStack() as stack:
+        env = {}
+        if request.param == "postgres":
+            runner = stack.enter_context(asyncio.Runner())
+            database = new_postgres_database(request.getfixturevalue("postgres_server"))
+            env["ACTORIUM_DATABASE_URL"] = runner.run(database.__aenter__())
+            stack.callback(lambda: runner.run(database.__aexit__(None, None, None)))
+        found = Platform(tmp_path_factory.mktemp("storages") / "data", env=env).start()
+        stack.callback(found.stop)
+        found.first_token()
+        yield found
 
 
 @pytest.fixture(params=FORMS)
