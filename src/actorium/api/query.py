@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
@@ -11,6 +12,8 @@ from actorium.domain.errors import ApiError, invalid
 
 _TRUE = frozenset({"1", "true", ""})
 _FALSE = frozenset({"0", "false"})
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+"""What fits into a column of 64 bits."""
 
 MAX_PAGE = 1000
 
@@ -70,10 +73,10 @@ class Query:
             return None
         bounds = "a whole number" + (f" of at least {minimum}" if minimum is not None else "")
         bounds += f" and at most {maximum}" if maximum is not None else ""
-        try:
-            number = int(value)
-        except ValueError:
-            raise self._refuse(name, value, bounds) from None
+        # Python itself would also take spaces, underscores and the digits of every script.
+        if not _INTEGER.fullmatch(value):
+            raise self._refuse(name, value, bounds)
+        number = int(value)
         if (minimum is not None and number < minimum) or (maximum is not None and number > maximum):
             raise self._refuse(name, value, bounds)
         return number

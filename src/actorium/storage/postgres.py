@@ -23,6 +23,7 @@ from actorium.storage.db import (
 T = TypeVar("T")
 _ATTEMPTS = 5
 _MIGRATION_LOCK = 0x41435430
+_NO_NUL = "A text has the character U+0000, which the database cannot store."
 
 
 @lru_cache(maxsize=2048)
@@ -102,6 +103,8 @@ class PostgresDatabase:
         try:
             async with self._pool.acquire() as connection:
                 return await op(_PostgresTx(connection))
+        except asyncpg.CharacterNotInRepertoireError as error:
+            raise invalid(_NO_NUL) from error
         except asyncpg.PostgresError as error:
             error.add_note(f"in the operation: {description}")
             raise
@@ -121,7 +124,7 @@ class PostgresDatabase:
             except asyncpg.DiskFullError as error:
                 raise OutOfDiskSpaceError from error
             except asyncpg.CharacterNotInRepertoireError as error:
-                raise invalid("A text has the character U+0000, which the database cannot store.") from error
+                raise invalid(_NO_NUL) from error
             except asyncpg.PostgresError as error:
                 error.add_note(f"in the operation: {description}")
                 raise
