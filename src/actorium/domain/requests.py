@@ -20,6 +20,16 @@ _RawObject = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RawList = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 _DEFAULTS = {"retryCount": 0, "noRetry": False, "errorMessages": [], "headers": {}, "userData": {}}
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+_OTHER_TYPES: dict[str, tuple[Any, str]] = {
+    "userData": (dict[str, Any], "an object"),
+    "headers": (dict[str, Any], "an object"),
+    "payload": (str | dict[str, Any], "a string or an object"),
+    "loadedUrl": (str, "a string"),
+    "noRetry": (bool, "true or false"),
+    "errorMessages": (list[str], "an array of strings"),
+}
+_LAST_MS = 253_402_300_799_999
 _HANDLED_AT_FRACTION = re.compile(r"\.(\d{6})\d+")
 
 
@@ -71,15 +81,15 @@ def parse_request(raw: bytes, where: str = "") -> NewRequest:
     unique_key = _string(fields, "uniqueKey", where)
     url = _string(fields, "url", where)
     method = _value(fields, "method", where) or "GET"
-    if not isinstance(method, str):
-        raise invalid(f"Field {where}method must be a string.")
+    if method not in _METHODS:
+        raise invalid(f"Field {where}method must be one of {', '.join(_METHODS)}.")
     retry_count = _value(fields, "retryCount", where) or 0
     if not isinstance(retry_count, int) or isinstance(retry_count, bool) or not 0 <= retry_count < 2**31:
         raise invalid(f"Field {where}retryCount must be a whole number of at least 0.")
-    for name in ("userData", "headers"):
-        value = _value(fields, name, where)
-        if value is not None and not isinstance(value, dict):
-            raise invalid(f"Field {where}{name} must be an object.")
+    # Clients check these types when they read: one wrong request would keep them from a whole page.
+    for name, (type_, words) in _OTHER_TYPES.items():
+        if name in fields and not _is(_value(fields, name, where), type_):
+            raise invalid(f"Field {where}{name} must be {words}.")
     found_id = request_id(unique_key)
     given_id = _value(fields, "id", where)
     if given_id is not None and given_id != found_id:
@@ -155,6 +165,14 @@ def _value(fields: dict[str, msgspec.Raw], name: str, where: str) -> Any:
         raise invalid(f"Field {where}{name} is not valid JSON: {error}") from error
 
 
+def _is(value: Any, type_: Any) -> bool:
+    try:
+        msgspec.convert(value, type_ | None)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
 def _string(fields: dict[str, msgspec.Raw], name: str, where: str) -> str:
     value = _value(fields, name, where)
     if not isinstance(value, str) or not value:
@@ -172,4 +190,7 @@ def _handled_at(value: Any, where: str) -> int | None:
         raise invalid(f"Field {where}handledAt has an invalid value {str(value)[:60]!r}: it must be a time.") from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
+    at_ms = round(moment.timestamp() * 1000)
+    if not 0 <= at_ms <= _LAST_MS:
+        raise invalid(f"Field {where}handledAt has an invalid value {value[:60]!r}: it must be from 1970 to 9999.")
+    return at_ms
