@@ -12,8 +12,8 @@ from actorium.domain.errors import ApiError, invalid
 
 _TRUE = frozenset({"1", "true", ""})
 _FALSE = frozenset({"0", "false"})
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
-"""What fits into a column of 64 bits."""
+# More digits than fit the databases' integers are no position or size of anything.
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 MAX_PAGE = 1000
 
@@ -73,8 +73,7 @@ class Query:
             return None
         bounds = "a whole number" + (f" of at least {minimum}" if minimum is not None else "")
         bounds += f" and at most {maximum}" if maximum is not None else ""
-        # Python itself would also take spaces, underscores and the digits of every script.
-        if not _INTEGER.fullmatch(value):
+        if _INTEGER.fullmatch(value) is None:
             raise self._refuse(name, value, bounds)
         number = int(value)
         if (minimum is not None and number < minimum) or (maximum is not None and number > maximum):

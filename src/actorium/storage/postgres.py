@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from actorium.domain.errors import invalid
+from actorium.domain.errors import ApiError, invalid
 from actorium.storage.db import (
     Operation,
     OutOfDiskSpaceError,
@@ -23,7 +23,6 @@ from actorium.storage.db import (
 T = TypeVar("T")
 _ATTEMPTS = 5
 _MIGRATION_LOCK = 0x41435430
-_NO_NUL = "A text has the character U+0000, which the database cannot store."
 
 
 @lru_cache(maxsize=2048)
@@ -31,6 +30,10 @@ def _numbered(sql: str) -> str:
     """Turn ``?`` into ``$1, $2, ...``."""
     count = iter(range(1, 10_000))
     return re.sub(r"\?", lambda _: f"${next(count)}", sql)
+
+
+def _unstorable() -> ApiError:
+    return invalid("A text has the character U+0000, which the database cannot store.")
 
 
 class _PostgresTx:
@@ -104,7 +107,7 @@ class PostgresDatabase:
             async with self._pool.acquire() as connection:
                 return await op(_PostgresTx(connection))
         except asyncpg.CharacterNotInRepertoireError as error:
-            raise invalid(_NO_NUL) from error
+            raise _unstorable() from error
         except asyncpg.PostgresError as error:
             error.add_note(f"in the operation: {description}")
             raise
@@ -124,7 +127,7 @@ class PostgresDatabase:
             except asyncpg.DiskFullError as error:
                 raise OutOfDiskSpaceError from error
             except asyncpg.CharacterNotInRepertoireError as error:
-                raise invalid(_NO_NUL) from error
+                raise _unstorable() from error
             except asyncpg.PostgresError as error:
                 error.add_note(f"in the operation: {description}")
                 raise
