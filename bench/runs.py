@@ -6,8 +6,6 @@ second, at no and at ``BENCH_LIVE`` live runs; memory of the idle server and its
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import shutil
 import signal
@@ -19,66 +17,31 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
-TOKEN = "a-token-for-the-benchmark"
+from servers import Server, start_ours
+
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "40"))
 LIVE = int(os.environ.get("BENCH_LIVE", "200"))
 NOW = "import time; print(time.time_ns(), flush=True)"
 
 
-class Server:
-    """``actorium serve`` as a process, with one kept-alive connection per thread."""
+def build(server: Server, name: str, files: dict[str, str]) -> str:
+    sources = [{"name": path, "format": "TEXT", "content": text} for path, text in files.items()]
+    version = {"versionNumber": "0.0", "sourceType": "SOURCE_FILES", "buildTag": "latest", "sourceFiles": sources}
+    actor = server.call("POST", "/v2/actors", {"name": name, "versions": [version]})
+    made = server.call("POST", f"/v2/actors/{actor['id']}/builds?version=0.0&waitForFinish=60")
+    while made["finishedAt"] is None:
+        made = server.call("GET", f"/v2/actor-builds/{made['id']}?waitForFinish=60")
+    assert made["status"] == "SUCCEEDED", server.call("GET", f"/v2/logs/{made['id']}")
+    return str(actor["id"])
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._local = threading.local()
-        began = time.perf_counter()
-        log = (folder / "server.log").open("w")
-        command = [sys.executable, "-m", "actorium", "up", "--data-dir", str(folder / "data"), "--port", "0"]
-        command += ["--token", TOKEN, "--set", "max_concurrent_runs=1000", "--set", "max_total_memory_mbytes=1000000"]
-        self.process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "ACTORIUM_LOG_FORMAT": "json"}
-        )
-        while '"server started"' not in (text := (folder / "server.log").read_text()):
-            assert self.process.poll() is None, text
-            time.sleep(0.002)
-        start = text.index('"url": "') + len('"url": "')
-        self.address = urlsplit(text[start : text.index('"', start)])
-        self.call("GET", "/actorium/health")
-        self.first_answer_secs = time.perf_counter() - began
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = http.client.HTTPConnection(self.address.netloc)
-        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = connection.getresponse()
-        text = answer.read()
-        assert answer.status < 400, text
-        return json.loads(text).get("data") if "json" in answer.headers["content-type"] else text.decode()
+def start(server: Server, actor: str) -> str:
+    return str(server.call("POST", f"/v2/actors/{actor}/runs?memory=128")["id"])
 
-    def build(self, name: str, files: dict[str, str]) -> str:
-        sources = [{"name": path, "format": "TEXT", "content": text} for path, text in files.items()]
-        version = {"versionNumber": "0.0", "sourceType": "SOURCE_FILES", "buildTag": "latest", "sourceFiles": sources}
-        actor = self.call("POST", "/v2/actors", {"name": name, "versions": [version]})
-        build = self.call("POST", f"/v2/actors/{actor['id']}/builds?version=0.0&waitForFinish=60")
-        while build["finishedAt"] is None:
-            build = self.call("GET", f"/v2/actor-builds/{build['id']}?waitForFinish=60")
-        assert build["status"] == "SUCCEEDED", self.call("GET", f"/v2/logs/{build['id']}")
-        return str(actor["id"])
 
-    def start(self, actor: str) -> str:
-        return str(self.call("POST", f"/v2/actors/{actor}/runs?memory=128")["id"])
-
-    def ended(self, run_id: str) -> str:
-        return str(self.call("GET", f"/v2/actor-runs/{run_id}?waitForFinish=60")["status"])
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
+def ended(server: Server, run_id: str) -> str:
+    return str(server.call("GET", f"/v2/actor-runs/{run_id}?waitForFinish=60")["status"])
 
 
 def millis(values: list[float]) -> str:
@@ -112,28 +75,28 @@ def kill_bare() -> float:
 
 def first_line(server: Server, actor: str) -> float:
     began = time.time_ns()
-    run_id = server.start(actor)
-    assert server.ended(run_id) == "SUCCEEDED"
+    run_id = start(server, actor)
+    assert ended(server, run_id) == "SUCCEEDED"
     line = server.call("GET", f"/v2/logs/{run_id}").splitlines()[0]
     return (int(line.rpartition(" ")[2]) - began) / 1e9
 
 
 def answer(server: Server, actor: str) -> float:
     began = time.perf_counter()
-    run_id = server.start(actor)
+    run_id = start(server, actor)
     passed = time.perf_counter() - began
-    server.ended(run_id)
+    ended(server, run_id)
     return passed
 
 
 def abort(server: Server, sleeper: str) -> float:
-    run_id = server.start(sleeper)
+    run_id = start(server, sleeper)
     while server.call("GET", f"/v2/actor-runs/{run_id}")["status"] != "RUNNING":
         pass
     began = time.perf_counter()
     status = server.call("POST", f"/v2/actor-runs/{run_id}/abort")["status"]
     if status != "ABORTED":
-        assert server.ended(run_id) == "ABORTED"
+        assert ended(server, run_id) == "ABORTED"
     return time.perf_counter() - began
 
 
@@ -159,13 +122,6 @@ def private_mbytes(pid: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private")) / 1024
 
 
-def rss_mbytes(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    raise AssertionError
-
-
 def table(server: Server, actors: dict[str, str], floors: dict[str, list[float]]) -> None:
     row("POST run answered", repeated(lambda: answer(server, actors["date"])))
     row("POST to process (its own clock: date)", repeated(lambda: first_line(server, actors["date"])), floors["date"])
@@ -177,27 +133,27 @@ def table(server: Server, actors: dict[str, str], floors: dict[str, list[float]]
 
 def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="actorium-bench-"))
-    server = Server(folder)
+    server = start_ours(folder, max_concurrent_runs="1000", max_total_memory_mbytes="1000000")
     try:
         time.sleep(2)
         print(
-            f"interpreter: {sys.version.split()[0]}   idle server: {rss_mbytes(server.process.pid):.0f} MB RSS, "
+            f"interpreter: {sys.version.split()[0]}   idle server: {server.rss_mbytes():.0f} MB RSS, "
             f"first answer after {server.first_answer_secs:.2f} s"
         )
         python = sys.executable
         base = "FROM apify/actor-python:3.11\nCOPY . ./\n"
         actors = {
-            "date": server.build("date", {"Dockerfile": base + 'CMD ["date", "+%s%N"]\n', "x": "x"}),
-            "python": server.build(
-                "python", {"Dockerfile": base + 'CMD ["python", "-S", "main.py"]\n', "main.py": NOW}
+            "date": build(server, "date", {"Dockerfile": base + 'CMD ["date", "+%s%N"]\n', "x": "x"}),
+            "python": build(
+                server, "python", {"Dockerfile": base + 'CMD ["python", "-S", "main.py"]\n', "main.py": NOW}
             ),
-            "sleep": server.build("sleep", {"Dockerfile": base + 'CMD ["sleep", "600"]\n', "x": "x"}),
+            "sleep": build(server, "sleep", {"Dockerfile": base + 'CMD ["sleep", "600"]\n', "x": "x"}),
         }
         node = shutil.which("node")
         node_code = "console.log(`${BigInt(Math.round((performance.timeOrigin + performance.now()) * 1e6))}`)"
         if node:
             dockerfile = 'FROM apify/actor-node:20\nCOPY . ./\nCMD ["node", "main.js"]\n'
-            actors["node"] = server.build("node", {"Dockerfile": dockerfile, "main.js": node_code})
+            actors["node"] = build(server, "node", {"Dockerfile": dockerfile, "main.js": node_code})
         floors = {
             "date": repeated(lambda: first_line_bare(["date", "+%s%N"])),
             "python": repeated(lambda: first_line_bare([python, "-S", "-c", NOW])),
@@ -211,16 +167,16 @@ def main() -> None:
             row(name, values)
         print("no other run alive")
         table(server, actors, floors)
-        ours = starts_per_sec(lambda: server.ended(server.start(actors["date"])), 200, 8)
+        ours = starts_per_sec(lambda: ended(server, start(server, actors["date"])), 200, 8)
         bare = starts_per_sec(lambda: subprocess.run(["date"], stdout=subprocess.DEVNULL, check=True), 200, 8)
         print(f"  runs started and finished per second {ours:17.0f}      bare {bare:.0f}   {ours / bare:6.2f} of bare")
         print(f"{LIVE} runs alive")
-        alive = [server.start(actors["sleep"]) for _ in range(LIVE)]
+        alive = [start(server, actors["sleep"]) for _ in range(LIVE)]
         while any(server.call("GET", f"/v2/actor-runs/{run_id}")["status"] != "RUNNING" for run_id in alive[-8:]):
             time.sleep(0.05)
         time.sleep(2)
         table(server, actors, floors)
-        print(f"  server: {rss_mbytes(server.process.pid):.0f} MB RSS")
+        print(f"  server: {server.rss_mbytes():.0f} MB RSS")
         for run_id in alive:
             server.call("POST", f"/v2/actor-runs/{run_id}/abort")
     finally:

@@ -24,6 +24,7 @@ from actorium.api.actors import ActorRoutes
 from actorium.api.aliases import storage_aliases
 from actorium.api.body import decoded_chunks
 from actorium.api.builds import BuildRoutes
+from actorium.api.connections import KEEP_ALIVE_SECS, Connection
 from actorium.api.datasets import DatasetRoutes
 from actorium.api.http import Api, Call, Route, mount
 from actorium.api.key_value_stores import KeyValueStoreRoutes
@@ -380,7 +381,8 @@ async def _serve(
             log_config=None,
             access_log=False,
             lifespan="off",
-            http="httptools",
+            http=Connection,
+            timeout_keep_alive=KEEP_ALIVE_SECS,
             ws="websockets-sansio",
             ws_ping_interval=_PING_SECS,
             ws_ping_timeout=300.0,

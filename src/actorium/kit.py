@@ -149,6 +149,11 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    async def join(self) -> None:
+        """Wait until none is left."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
     async def stop(self) -> None:
         """Cancel what still runs and wait for it."""
         tasks = list(self._tasks)

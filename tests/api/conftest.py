@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 
 from actorium.api.aliases import ResolveRun, storage_aliases
+from actorium.api.connections import Connection
 from actorium.api.datasets import DatasetRoutes
 from actorium.api.http import Api, Call, Route
 from actorium.api.key_value_stores import KeyValueStoreRoutes
@@ -69,7 +70,7 @@ async def server(tmp_path: Path, database: Database) -> AsyncIterator[StorageSer
 
     routes += _aliases(routes, resolve_run)
     api = Api(routes, Access(Accounts(), clock, b"k" * 32), None)
-    uvicorn_server = uvicorn.Server(uvicorn.Config(api, lifespan="off", log_config=None, http="httptools"))
+    uvicorn_server = uvicorn.Server(uvicorn.Config(api, lifespan="off", log_config=None, http=Connection))
     serving = asyncio.create_task(uvicorn_server.serve(sockets=[sock]))
     yield found
     uvicorn_server.should_exit = True

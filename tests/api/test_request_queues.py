@@ -93,7 +93,7 @@ async def test_the_stock_client_drives_a_queue(server: StorageServer) -> None:
         ("POST", "requests?forefront=maybe", request("x"), 400, "invalid-request", "forefront"),
         ("POST", "requests/batch", [], 400, "invalid-request", "1 to 25"),
         ("POST", "requests/batch", [request(str(n)) for n in range(26)], 400, "invalid-request", "26"),
-        ("POST", "requests/batch", [request("1"), {"url": "u"}], 400, "invalid-request", "[1].uniqueKey"),
+        ("POST", "requests/batch", [request("1"), {"url": "u"}], 400, "invalid-request", "Item [1] "),
         ("DELETE", "requests/batch", [{"url": "u"}], 400, "invalid-request", "[0]"),
         ("PUT", "requests/wrong", request("x"), 400, "request-id-invalid", "uniqueKey"),
         ("GET", "requests/absent", None, 404, "record-not-found", "Request"),

@@ -162,7 +162,8 @@ async def test_deleted_contents_are_removed_in_steps(service: Storages, add_user
                         )
                     else:
                         await tx.execute(
-                            "INSERT INTO requests (queue_id, id, head_json, request_json) VALUES (?, ?, '', '')",
+                            "INSERT INTO requests (queue_id, id, size_bytes, head_json, request_json) "
+                            "VALUES (?, ?, 0, '', '')",
                             storage_id,
                             str(n),
                         )

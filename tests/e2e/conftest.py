@@ -13,11 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from e2e.crawlers import CRAWLERS
+from support.crawls import Crawls
+from support.databases import new_postgres_database
 from support.platform import TOKEN, Platform
+from support.site import Site
 
 _HERE = Path(__file__).parent
 _NODE = _HERE.parent.parent / ".cache" / "node"
 PAGES = 40
+WIDE_PAGES = 2000
 
 
 @pytest.fixture(scope="session")
@@ -114,3 +119,25 @@ def site() -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def wide_site() -> Iterator[Site]:
+    """``WIDE_PAGES`` pages that answer at once, each linked from many others."""
+    found = Site(WIDE_PAGES)
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def crawls(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, wide_site: Site
+) -> Iterator[Crawls]:
+    """Crawls of the wide site on a server of their own, for each database one."""
+    env = {}
+    if request.param == "postgres":
+        env["ACTORIUM_DATABASE_URL"] = new_postgres_database(request.getfixturevalue("postgres_server"))
+    platform = Platform(tmp_path_factory.mktemp("crawls") / "data", env=env).start()
+    platform.first_token()
+    yield Crawls(platform, wide_site, CRAWLERS)
+    platform.stop()

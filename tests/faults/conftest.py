@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from actorium.kit import random_text
-from support.databases import postgres_program
+from support.databases import new_postgres_database
 from support.platform import Platform
 
 
@@ -17,11 +15,7 @@ from support.platform import Platform
 def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platform]:
     env = {}
     if request.param == "postgres":
-        url = request.getfixturevalue("postgres_server")
-        name = "faults_" + random_text(12, "abcdefghijklmnopqrstuvwxyz")
-        create = [postgres_program("psql"), url.format("postgres"), "-c", f"CREATE DATABASE {name}"]
-        subprocess.run(create, check=True, capture_output=True)
-        env["ACTORIUM_DATABASE_URL"] = url.format(name)
+        env["ACTORIUM_DATABASE_URL"] = new_postgres_database(request.getfixturevalue("postgres_server"))
     found = Platform(tmp_path / "data", env=env).start()
     found.first_token()
     yield found

@@ -13,7 +13,6 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +40,10 @@ def database_kinds(config: pytest.Config) -> list[Any]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "database" in metafunc.fixturenames:
-        metafunc.parametrize("database", database_kinds(metafunc.config), indirect=True)
+    if "database_url" in metafunc.fixturenames:
+        kinds = [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
+        wanted = kinds if _wanted(metafunc.config, "--postgres") else kinds[:1]
+        metafunc.parametrize("database_url", wanted, indirect=True)
     if "blobs" in metafunc.fixturenames:
         stores = [pytest.param("local"), pytest.param("s3", marks=pytest.mark.s3)]
         metafunc.parametrize("blobs", stores if _wanted(metafunc.config, "--s3") else stores[:1], indirect=True)
@@ -121,31 +122,40 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def new_postgres_database(server: str) -> str:
+    """The URL of an empty database on ``postgres_server``, for a server process."""
+    name = "server_" + random_text(12, "abcdefghijklmnopqrstuvwxyz")
+    create = [postgres_program("psql"), server.format("postgres"), "-c", f"CREATE DATABASE {name}"]
+    subprocess.run(create, check=True, capture_output=True)
+    return server.format(name)
+
+
 @pytest.fixture
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    """A fresh, migrated database: SQLite, and with ``--postgres`` PostgreSQL as well."""
+async def database_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """The setting ``database_url``: empty for SQLite, and with ``--postgres`` an empty PostgreSQL database as well."""
     if request.param == "sqlite":
-        sqlite = SqliteDatabase(tmp_path / "test.sqlite", synchronous="OFF")
-        await sqlite.start()
-        yield sqlite
-        await sqlite.stop()
+        yield ""
         return
-    async with new_postgres_database(request.getfixturevalue("postgres_server")) as url:
-        postgres = PostgresDatabase(url)
-        await postgres.start()
-        yield postgres
-        await postgres.stop()
-
-
-@asynccontextmanager
-async def new_postgres_database(server_url: str) -> AsyncIterator[str]:
-    """The URL of an empty database of the ``postgres_server``, dropped at the end."""
+    url = request.getfixturevalue("postgres_server")
     name = "test_" + random_text(12, "abcdefghijklmnopqrstuvwxyz")
-    admin = await asyncpg.connect(server_url.format("postgres"))
+    admin = await asyncpg.connect(url.format("postgres"))
     await admin.execute(f"CREATE DATABASE {name}")
-    yield server_url.format(name)
+    yield url.format(name)
     await admin.execute(f"DROP DATABASE {name}")
     await admin.close()
+
+
+@pytest.fixture
+async def database(database_url: str, tmp_path: Path) -> AsyncIterator[Database]:
+    """A fresh, migrated database: SQLite, and with ``--postgres`` PostgreSQL as well."""
+    opened: Database
+    if database_url:
+        opened = PostgresDatabase(database_url)
+    else:
+        opened = SqliteDatabase(tmp_path / "test.sqlite", synchronous="OFF")
+    await opened.start()
+    yield opened
+    await opened.stop()
 
 
 AddUser = Callable[[str, str], Awaitable[Principal]]

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,16 +130,16 @@ class Platform:
         found: dict[str, Any] = self.call("GET", f"/v2/actor-runs/{run_id}")
         return found
 
-    def ended(self, run_id: str) -> dict[str, Any]:
+    def ended(self, run_id: str, secs: float = DEADLINE_SECS) -> dict[str, Any]:
         """The run once it is over."""
-        wait_for(lambda: self.call("GET", f"/v2/actor-runs/{run_id}?waitForFinish=10")["finishedAt"] is not None)
+        wait_for(lambda: self.call("GET", f"/v2/actor-runs/{run_id}?waitForFinish=10")["finishedAt"] is not None, secs)
         return self.run(run_id)
 
     def log_lines(self, job_id: str) -> list[str]:
         """The log's lines without their times."""
         return [line.partition("Z ")[2] for line in self.call("GET", f"/v2/logs/{job_id}?raw=1").splitlines()]
 
-    def build_actor(self, name: str, files: dict[str, str], **fields: Any) -> str:
+    def build_actor(self, name: str, files: Mapping[str, str], **fields: Any) -> str:
         """An Actor with a finished build; returns its id."""
         sources = [{"name": path, "format": "TEXT", "content": text} for path, text in files.items()]
         version = {"versionNumber": "0.0", "sourceType": "SOURCE_FILES", "buildTag": "latest", "sourceFiles": sources}

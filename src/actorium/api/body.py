@@ -104,10 +104,10 @@ def too_large(method: str, limit: int, actual: int) -> ApiError:
     )
 
 
-async def decoded(request: Request, limit: int) -> AsyncIterator[bytes]:
+async def decoded(request: Request, headers: dict[str, str], limit: int) -> AsyncIterator[bytes]:
     """Pieces of the body, decoded; 413 as soon as they exceed ``limit`` together."""
-    length = request.headers.get("content-length", "")
-    encoding = request.headers.get("content-encoding", "")
+    length = headers.get("content-length", "")
+    encoding = headers.get("content-encoding", "")
     decoder = decoder_of(encoding)
     if decoder is None and length.isdigit() and int(length) > limit:
         raise too_large(request.method, limit, int(length))
@@ -130,9 +130,9 @@ async def decoded(request: Request, limit: int) -> AsyncIterator[bytes]:
         raise invalid(f"The request body is not valid {encoding}: it ends too early.")
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, headers: dict[str, str], limit: int) -> bytes:
     """The whole body, decoded."""
-    pieces = [piece async for piece in decoded(request, limit)]
+    pieces = [piece async for piece in decoded(request, headers, limit)]
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

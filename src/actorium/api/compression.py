@@ -58,6 +58,8 @@ def accepted(accept_encoding: str) -> set[str]:
 
 async def compress(response: Response, accept_encoding: str | None) -> None:
     """Compress the body of an answer in place if it is text, large enough, and the client takes it."""
+    if not isinstance(response, StreamingResponse) and len(response.body) < MIN_BYTES:
+        return
     if not _TEXTS.match(response.headers.get("content-type", "")):
         return
     response.headers.add_vary_header("Accept-Encoding")
@@ -67,15 +69,13 @@ async def compress(response: Response, accept_encoding: str | None) -> None:
         return
     if isinstance(response, StreamingResponse):
         response.body_iterator = _pieces(response.body_iterator, _compressor(encoding))
-    elif len(response.body) >= MIN_BYTES:
+    else:
         body = bytes(response.body)
         if len(body) >= _THREAD_BYTES:
             response.body = await asyncio.to_thread(_whole, body, encoding)
         else:
             response.body = _whole(body, encoding)
         response.headers["content-length"] = str(len(response.body))
-    else:
-        return
     response.headers["content-encoding"] = encoding
 
 

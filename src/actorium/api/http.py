@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
@@ -45,15 +44,31 @@ _PREFLIGHT = {
 class Call:
     """One request as handlers see it: path values, query, caller, body."""
 
-    __slots__ = ("path", "principal_or_none", "public_base_url", "query", "request", "route")
+    __slots__ = ("_public_base_url", "headers", "path", "principal_or_none", "query", "request", "route")
 
-    def __init__(self, request: Request, route: Route, path: dict[str, str], query: Query, base_url: str) -> None:
+    def __init__(
+        self,
+        request: Request,
+        headers: dict[str, str],
+        route: Route,
+        path: dict[str, str],
+        query: Query,
+        public_base_url: str | None,
+    ) -> None:
         self.request = request
+        self.headers = headers
         self.route = route
         self.path = path
         self.query = query
         self.principal_or_none: Principal | None = None
-        self.public_base_url = base_url
+        self._public_base_url = public_base_url
+
+    @property
+    def public_base_url(self) -> str:
+        """Where clients reach this server: the setting, or what the request itself was sent to."""
+        if self._public_base_url:
+            return self._public_base_url
+        return f"{self.request.scope['scheme']}://{self.headers.get('host') or 'localhost'}"
 
     @property
     def principal(self) -> Principal:
@@ -70,16 +85,16 @@ class Call:
     @property
     def user_agent(self) -> str | None:
         """The caller's ``User-Agent``."""
-        return self.request.headers.get("user-agent")
+        return self.headers.get("user-agent")
 
     @property
     def content_type(self) -> str | None:
         """``Content-Type`` as sent."""
-        return self.request.headers.get("content-type")
+        return self.headers.get("content-type")
 
     async def body(self, limit: int = MAX_BODY_BYTES) -> bytes:
         """The whole body, decoded from its ``Content-Encoding``; 413 over ``limit`` bytes."""
-        return await read_body(self.request, limit)
+        return await read_body(self.request, self.headers, limit)
 
     async def json(self, *, default: Any = None) -> Any:
         """The body as JSON; ``default`` when there is none; 400 ``invalid-request`` when it is not JSON."""
@@ -228,13 +243,14 @@ class Api:
             return message
 
         request = Request(scope, noted_receive)
+        headers = _headers(scope)
         try:
-            response = await self._respond(request)
+            response = await self._respond(request, headers)
         except ClientDisconnect:
             return
         except ApiError as error:
             response = error_response(error)
-            if not body_is_read and _has_body(request):
+            if not body_is_read and _has_body(headers):
                 await drain(request)
         except Exception:  # noqa: BLE001  becomes a 500 answer
             _log.exception("request failed", method=scope["method"], path=redact(scope["path"]))
@@ -249,7 +265,7 @@ class Api:
             _log.exception("answer broke off", path=redact(scope["path"]))
             raise
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: Request, headers: dict[str, str]) -> Response:
         scope = request.scope
         query = Query.parse(scope["query_string"])
         method: str = scope["method"]
@@ -270,34 +286,32 @@ class Api:
                 ErrorType.METHOD_NOT_ALLOWED, f"Method {method} is not allowed here. Allowed methods are: {allowed}."
             )
         route, names = match
-        call = Call(request, route, dict(zip(names, values, strict=True)), query, self.base_url(request))
-        token = bearer_token(request) or query.get("token")
+        path = dict(zip(names, values, strict=True))
+        call = Call(request, headers, route, path, query, self._public_base_url)
+        token = bearer_token(headers) or query.get("token")
         if token:
             call.principal_or_none = await self._access.authenticate(token)
         elif not route.public:
             raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")
         response = await route.handler(call)
         if not route.verbatim and method != "HEAD":
-            await compress(response, request.headers.get("accept-encoding"))
+            await compress(response, headers.get("accept-encoding"))
         return response
 
-    def base_url(self, request: Request) -> str:
-        """Where clients reach this server: the setting, or what the request itself was sent to."""
-        if self._public_base_url:
-            return self._public_base_url
-        host = request.headers.get("host") or "localhost"
-        return f"{request.url.scheme}://{host}"
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """A request's headers by their lower-case names, the first of each; many times faster to ask than Starlette's."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
 
 
-def _has_body(request: Request) -> bool:
-    headers = request.headers
+def _has_body(headers: dict[str, str]) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-def bearer_token(request: Request) -> str | None:
+def bearer_token(headers: dict[str, str]) -> str | None:
     """The token of the ``Authorization`` header."""
-    match = re.fullmatch(r"\s*bearer\s+(\S+)\s*", request.headers.get("authorization", ""), re.IGNORECASE)
-    return match[1] if match else None
+    scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def _without_body(response: Response) -> Response:

@@ -13,7 +13,7 @@ from actorium.domain.requests import (
     Client,
     decode_cursor,
     encode_cursor,
-    head_object,
+    head_array,
     parse_batch,
     parse_request,
     request_id,
@@ -71,7 +71,7 @@ class RequestQueueRoutes:
         """Add up to 25 requests in order. openapi: requestQueue_requests_batch_post."""
         client, forefront = _client(call), call.query.flag("forefront")
         texts = parse_batch(await call.body(), MAX_BATCH)
-        requests = [parse_request(text, f"[{position}].") for position, text in enumerate(texts)]
+        requests = [parse_request(text, f"Item [{position}]") for position, text in enumerate(texts)]
         results = await self._queues.add(call.principal, _queue(call), client, requests, forefront=forefront)
         processed = [{**_added(added), "uniqueKey": added.unique_key} for added in results]
         return data_response({"processedRequests": processed, "unprocessedRequests": []}, 201)
@@ -143,7 +143,7 @@ class RequestQueueRoutes:
                 "limit": limit,
                 "queueModifiedAt": iso(found.queue_modified_at),
                 "hadMultipleClients": found.had_multiple_clients,
-                "items": [head_object(item, found.lock_expires_at) for item in found.items],
+                "items": head_array(found.items, found.lock_expires_at),
             }
         )
 
@@ -158,7 +158,7 @@ class RequestQueueRoutes:
             "queueModifiedAt": iso(found.queue_modified_at),
             "hadMultipleClients": found.had_multiple_clients,
             "queueHasLockedRequests": found.has_locked_requests,
-            "items": [head_object(item, found.lock_expires_at) for item in found.items],
+            "items": head_array(found.items, found.lock_expires_at),
         }
         if client.key is not None:
             shape["clientKey"] = client.key

@@ -33,7 +33,7 @@ class ActorLookup(Protocol):
 def request_meta(call: Call) -> Meta:
     """Where a request that starts a run or build came from. docs: runs, section 1."""
     principal = call.principal
-    announced = (call.request.headers.get("x-apify-request-origin") or "").upper()
+    announced = (call.headers.get("x-apify-request-origin") or "").upper()
     if principal.run_id is not None:
         origin = Origin.ACTOR.value
     elif announced in _ORIGINS:

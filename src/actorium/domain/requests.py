@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -19,17 +21,8 @@ _STATE_FIELDS = ("id", "handledAt", "lockExpiresAt", "lockByClient")
 _RawObject = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RawList = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
-_DEFAULTS = {"retryCount": 0, "noRetry": False, "errorMessages": [], "headers": {}, "userData": {}}
-_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-_OTHER_TYPES: dict[str, tuple[Any, str]] = {
-    "userData": (dict[str, Any], "an object"),
-    "headers": (dict[str, Any], "an object"),
-    "payload": (str | dict[str, Any], "a string or an object"),
-    "loadedUrl": (str, "a string"),
-    "noRetry": (bool, "true or false"),
-    "errorMessages": (list[str], "an array of strings"),
-}
-_LAST_MS = 253_402_300_799_999
+_DEFAULTS = {"method": "GET", "retryCount": 0, "noRetry": False, "errorMessages": [], "headers": {}, "userData": {}}
+_YEAR_10000_MS = 253_402_300_800_000
 _HANDLED_AT_FRACTION = re.compile(r"\.(\d{6})\d+")
 
 
@@ -43,12 +36,14 @@ class Client(msgspec.Struct, frozen=True):
 class NewRequest(msgspec.Struct, frozen=True):
     """A request as a client sent it.
 
-    ``text`` is its JSON without the fields that are state, ``head`` the JSON of what the head of a queue tells of it.
+    ``text`` is its JSON without the fields that are state, ``head`` the JSON of what the head of a queue tells of it;
+    ``size_bytes`` is the size of ``text``.
     """
 
     id: str
     unique_key: str
     handled_at: int | None
+    size_bytes: int
     text: str
     head: str
 
@@ -65,40 +60,71 @@ class StoredRequest(msgspec.Struct, frozen=True):
 
 def request_id(unique_key: str) -> str:
     """The id that every client computes for itself. docs: request queues, request id."""
-    digest = base64.b64encode(hashlib.sha256(unique_key.encode("utf-8", "surrogatepass")).digest()).decode()
-    return re.sub(r"[+/=]", "", digest)[:15]
+    digest = binascii.b2a_base64(hashlib.sha256(unique_key.encode("utf-8", "surrogatepass")).digest(), newline=False)
+    return digest.translate(None, b"+/=")[:15].decode()
+
+
+class _Head(msgspec.Struct, rename="camel"):
+    """What the head of a queue tells of a request."""
+
+    id: str
+    unique_key: str
+    url: str
+    method: str
+    retry_count: int
+
+
+_Filled = Annotated[str, msgspec.Meta(min_length=1)]
+_Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
+
+
+class _Sent(msgspec.Struct, rename="camel"):
+    """The fields of a sent request that mean something here, or whose types clients check when they read.
+
+    One wrong request would keep those clients from the whole page it is on.
+    """
+
+    unique_key: _Filled
+    url: _Filled
+    method: _Method | None = None
+    retry_count: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] | None = None
+    user_data: dict[str, msgspec.Raw] | None = None
+    headers: dict[str, msgspec.Raw] | None = None
+    payload: str | dict[str, msgspec.Raw] | None = None
+    loaded_url: str | None = None
+    no_retry: bool | None = None
+    error_messages: list[str] | None = None
+    id: str | None = None
+    handled_at: str | None = None
+    lock_expires_at: msgspec.Raw | None = None
+    lock_by_client: msgspec.Raw | None = None
+
+
+_SentRequest = msgspec.json.Decoder(_Sent)
 
 
 def parse_request(raw: bytes, where: str = "") -> NewRequest:
-    """A request out of its JSON; 400 naming the field when it is none. ``where`` prefixes field names."""
+    """A request out of its JSON; 400 naming the field when it is none. ``where`` names the request in a batch."""
+    what = where or "The request body"
+    # What clients hash for the id is the mended text too.
     try:
-        # What clients hash for the id is the mended text too.
-        fields = _RawObject.decode(mend(raw))
+        text = mend(raw)
+        sent = _SentRequest.decode(text)
+    except msgspec.ValidationError as error:
+        raise invalid(f"{what} must be a JSON object with the fields of a request: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(f"{where.rstrip('.') or 'The request body'} is not a JSON object: {error}") from error
+        raise invalid(f"{what} is not a JSON object: {error}") from error
     except RecursionError as error:
-        raise invalid(f"{where.rstrip('.') or 'The request body'} is nested too deeply.") from error
-    unique_key = _string(fields, "uniqueKey", where)
-    url = _string(fields, "url", where)
-    method = _value(fields, "method", where) or "GET"
-    if method not in _METHODS:
-        raise invalid(f"Field {where}method must be one of {', '.join(_METHODS)}.")
-    retry_count = _value(fields, "retryCount", where) or 0
-    if not isinstance(retry_count, int) or isinstance(retry_count, bool) or not 0 <= retry_count < 2**31:
-        raise invalid(f"Field {where}retryCount must be a whole number of at least 0.")
-    # Clients check these types when they read: one wrong request would keep them from a whole page.
-    for name, (type_, words) in _OTHER_TYPES.items():
-        if name in fields and not _is(_value(fields, name, where), type_):
-            raise invalid(f"Field {where}{name} must be {words}.")
-    found_id = request_id(unique_key)
-    given_id = _value(fields, "id", where)
-    if given_id is not None and given_id != found_id:
+        raise invalid(f"{what} is nested too deeply.") from error
+    found_id = request_id(sent.unique_key)
+    if sent.id is not None and sent.id != found_id:
         raise ApiError(ErrorType.REQUEST_ID_INVALID, "Request ID does not correspond to uniqueKey")
-    handled_at = _handled_at(_value(fields, "handledAt", where), where)
-    kept = {name: value for name, value in fields.items() if name not in _STATE_FIELDS}
-    kept.setdefault("method", msgspec.Raw(_encode(method)))
-    head = {"id": found_id, "uniqueKey": unique_key, "url": url, "method": method, "retryCount": retry_count}
-    return NewRequest(found_id, unique_key, handled_at, _encode(kept).decode(), _encode(head).decode())
+    handled_at = None if sent.handled_at is None else _handled_at(sent.handled_at, what)
+    if sent.id or sent.handled_at or sent.lock_expires_at is not None or sent.lock_by_client is not None:
+        fields = _RawObject.decode(text)
+        text = _encode({name: value for name, value in fields.items() if name not in _STATE_FIELDS})
+    head = _Head(found_id, sent.unique_key, sent.url, sent.method or "GET", sent.retry_count or 0)
+    return NewRequest(found_id, sent.unique_key, handled_at, len(text), text.decode(), _encode(head).decode())
 
 
 def parse_batch(raw: bytes, most: int) -> list[bytes]:
@@ -131,11 +157,13 @@ def request_object(stored: StoredRequest, now: int) -> msgspec.Raw:
     return msgspec.Raw(_encode(fields))
 
 
-def head_object(head: str, lock_expires_at: int | None) -> msgspec.Raw:
-    """An item of the head: no ``userData``, clients get each request. With its lock where the call took one."""
-    if lock_expires_at is not None:
-        head = f'{head[:-1]},"lockExpiresAt":"{iso(lock_expires_at)}"}}'
-    return msgspec.Raw(head.encode())
+def head_array(heads: Sequence[str], lock_expires_at: int | None) -> msgspec.Raw:
+    """The items of a head: no ``userData``, clients get each request. With their lock where the call took one."""
+    if lock_expires_at is None or not heads:
+        return msgspec.Raw(f"[{','.join(heads)}]".encode())
+    lock = f',"lockExpiresAt":"{iso(lock_expires_at)}"}}'
+    items = f"{lock},".join([head[:-1] for head in heads])
+    return msgspec.Raw(f"[{items}{lock}]".encode())
 
 
 def encode_cursor(request_id_: str) -> str:
@@ -155,42 +183,19 @@ def decode_cursor(cursor: str) -> str:
     return found
 
 
-def _value(fields: dict[str, msgspec.Raw], name: str, where: str) -> Any:
-    raw = fields.get(name)
-    if raw is None:
-        return None
-    try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise invalid(f"Field {where}{name} is not valid JSON: {error}") from error
-
-
-def _is(value: Any, type_: Any) -> bool:
-    try:
-        msgspec.convert(value, type_ | None)
-    except msgspec.ValidationError:
-        return False
-    return True
-
-
-def _string(fields: dict[str, msgspec.Raw], name: str, where: str) -> str:
-    value = _value(fields, name, where)
-    if not isinstance(value, str) or not value:
-        raise invalid(f"Field {where}{name} is required and must be a non-empty string.")
-    return value
-
-
-def _handled_at(value: Any, where: str) -> int | None:
+def _handled_at(value: str, what: str) -> int:
     # Clients send ISO times, Python ones also "2025-01-01 12:00:00.123456+00:00".
-    if value is None:
-        return None
     try:
         moment = datetime.fromisoformat(_HANDLED_AT_FRACTION.sub(r".\1", value))
-    except (TypeError, ValueError) as error:
-        raise invalid(f"Field {where}handledAt has an invalid value {str(value)[:60]!r}: it must be a time.") from error
+    except ValueError as error:
+        raise invalid(
+            f"{what} has an invalid value {value[:60]!r} in the field handledAt: it must be a time."
+        ) from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     at_ms = round(moment.timestamp() * 1000)
-    if not 0 <= at_ms <= _LAST_MS:
-        raise invalid(f"Field {where}handledAt has an invalid value {value[:60]!r}: it must be from 1970 to 9999.")
+    if not 0 <= at_ms < _YEAR_10000_MS:
+        raise invalid(
+            f"{what} has an invalid value {value[:60]!r} in the field handledAt: it must be from 1970 to 9999."
+        )
     return at_ms

@@ -85,6 +85,11 @@ class Reference(msgspec.Struct, frozen=True):
         """Whether the storage is named, not identified."""
         return self.id is None
 
+    @property
+    def lane(self) -> str:
+        """What calls on the same storage have in common, for taking turns."""
+        return self.id or f"{self.owner_id or self.owner_name}~{self.name_key}"
+
 
 class StorageSchemas(msgspec.Struct, frozen=True):
     """What an Actor's definition says of its runs' storages: a schema, or none, for each dataset by its alias."""

@@ -46,7 +46,7 @@ class BlockMerging:
                 return await datasets.merge_blocks(tx, dataset_id)
 
             try:
-                while await self._db.write("merge dataset blocks", merge):
+                while await self._db.write("merge dataset blocks", merge, lane=dataset_id):
                     pass
             except BaseException:
                 self._noted |= noted | {dataset_id}

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from actorium.domain.dataset_items import parse_items
+from actorium.domain.dataset_items import NewItems, parse_items
 from actorium.domain.dataset_schemas import check_items
 from actorium.domain.field_statistics import FieldStatistics, schema_fields
 from actorium.domain.item_shapes import View, view_of
@@ -24,6 +24,9 @@ from actorium.storage.db import Database, Tx
 
 _THREAD_BYTES = 256 * 1024
 """Larger pushes are parsed in a thread, so that others are answered meanwhile."""
+
+_SCHEMAS = 1000
+"""How many schemas are kept in memory."""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -139,6 +142,13 @@ def _joined(block: Block, start: int, end: int, separator: bytes) -> bytes:
     return separator.join(block.texts(start, end))
 
 
+async def _check_items(schema: dict[str, Any], new: NewItems) -> None:
+    if len(new.block) > _THREAD_BYTES:
+        await asyncio.to_thread(check_items, schema, new)
+    else:
+        check_items(schema, new)
+
+
 class Datasets:
     """The dataset service."""
 
@@ -147,6 +157,8 @@ class Datasets:
         self._clock = clock
         self._reads = reads
         self._merging = merging
+        # Schemas of datasets by id; a dataset keeps the one it was created with.
+        self._schemas: dict[str, dict[str, Any]] = {}
 
     async def push(self, principal: Principal, text: str, body: bytes) -> None:
         """Append the object or array of objects in ``body`` to the dataset ``text`` refers to, all or nothing."""
@@ -155,6 +167,9 @@ class Datasets:
         condition, args = storages.where_owned(reference, principal.user_id)
         now = self._clock.now_ms()
         checked_id: str | None = None
+        if reference.id in self._schemas:
+            await _check_items(self._schemas[reference.id], new)
+            checked_id = reference.id
 
         async def op(tx: Tx) -> str:
             dataset_id = await datasets.append(tx, condition, args, new, now, checked_id=checked_id)
@@ -164,12 +179,15 @@ class Datasets:
 
         while True:
             try:
-                self._merging.note(await self._db.write("push dataset items", op))
+                self._merging.note(await self._db.write("push dataset items", op, lane=reference.lane))
                 return
             except SchemaUncheckedError as unchecked:
                 # The name may have gone to another dataset by the second time; then its schema is asked for.
-                await asyncio.to_thread(check_items, unchecked.schema, new)
+                await _check_items(unchecked.schema, new)
                 checked_id = unchecked.dataset_id
+                if len(self._schemas) >= _SCHEMAS:
+                    self._schemas.clear()
+                self._schemas[checked_id] = unchecked.schema
 
     async def open_items(
         self, principal: Principal | None, text: str, window: Window, *, signature: str | None = None

@@ -88,7 +88,7 @@ class KeyValueStores:
                 raise missing(_KIND, reference)
             return store_id
 
-        return await self._db.write("put record", op)
+        return await self._db.write("put record", op, lane=reference.lane)
 
     async def _put_blob(
         self,
@@ -188,7 +188,7 @@ class KeyValueStores:
             if await records.delete(tx, condition, args, key, now) is None:
                 raise missing(_KIND, reference)
 
-        await self._db.write("delete record", op)
+        await self._db.write("delete record", op, lane=reference.lane)
 
     async def list_keys(
         self,

@@ -117,7 +117,7 @@ class RequestQueues:
         """The first requests that are neither handled nor locked."""
 
         async def look(tx: Tx, queue: Queue, now: int) -> tuple[str, Head]:
-            items = await queues.head(tx, queue.id, limit, now)
+            items = await queues.head(tx, queue, limit, now)
             return queue.id, Head(items, queue.modified_at, queue.had_multiple_clients)
 
         queue_id, found = await self._look("read head", principal, text, client, look)
@@ -190,12 +190,17 @@ class RequestQueues:
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> T:
-            queue = await queues.open_for_change(tx, condition, args, client, now, changes_content=changes_content)
+            queue = await queues.open_queue(tx, condition, args, for_change=True)
             if queue is None:
                 raise missing(StorageKind.REQUEST_QUEUE, reference)
-            return await change(tx, queue, now)
+            queue.note(client)
+            if changes_content:
+                queue.modified_at = now
+            result = await change(tx, queue, now)
+            await queues.save(tx, queue, now)
+            return result
 
-        return await self._db.write(description, op)
+        return await self._db.write(description, op, lane=reference.lane)
 
     async def _look(
         self,
@@ -206,23 +211,25 @@ class RequestQueues:
         look: Callable[[Tx, Queue, int], Awaitable[T]],
     ) -> T:
         """Read the content. An owner is noted as a client; others may read a queue that is open to them."""
-        if principal is not None:
-            try:
-                return await self._change(description, principal, text, client, look, changes_content=False)
-            except ApiError as error:
-                if error.type is not ErrorType.RECORD_NOT_FOUND:
-                    raise
         reference = Storages.reference(principal, text)
         now = self._clock.now_ms()
 
-        async def op(tx: Tx) -> T:
+        async def op(tx: Tx) -> tuple[T, str | None]:
             opened = await open_storage(tx, principal, StorageKind.REQUEST_QUEUE, reference, Access.READ)
-            queue = await queues.open_for_reading(tx, opened.id)
+            queue = await queues.open_queue(tx, "id = ?", (opened.id,), for_change=False)
             if queue is None:
                 raise missing(StorageKind.REQUEST_QUEUE, reference)
-            return await look(tx, queue, now)
+            is_new = principal is not None and principal.owns(opened.user_id) and queue.note(client)
+            return await look(tx, queue, now), queue.id if is_new else None
 
-        return await self._db.read(description, op)
+        result, noted_id = await self._db.read(description, op)
+        if noted_id is not None:
+
+            async def note(tx: Tx) -> None:
+                await queues.note_client(tx, noted_id, client)
+
+            await self._db.write("note client", note, lane=reference.lane)
+        return result
 
     def _count_reads(self, queue_id: str, **counts: int) -> None:
         self._reads.add(StorageKind.REQUEST_QUEUE, queue_id, **counts)

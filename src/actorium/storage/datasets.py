@@ -82,7 +82,7 @@ async def append(
     row = await tx.fetchrow(
         "UPDATE datasets SET item_count = item_count + ?, clean_item_count = clean_item_count + ?, "
         "write_count = write_count + ?, storage_bytes = storage_bytes + ?, modified_at = ?, accessed_at = ? "
-        f"WHERE {condition} RETURNING id, item_count, fields_json, schema_json",
+        f"WHERE {condition} AND (schema_json IS NULL OR id = ?) RETURNING id, item_count, fields_json",
         new.count,
         new.clean_count,
         new.count,
@@ -90,12 +90,14 @@ async def append(
         now,
         now,
         *args,
+        checked_id,
     )
     if row is None:
+        unchecked = await tx.fetchrow(f"SELECT id, schema_json FROM datasets WHERE {condition}", *args)
+        if unchecked is not None:
+            raise SchemaUncheckedError(unchecked["id"], msgspec.json.decode(unchecked["schema_json"]))
         return None
     dataset_id: str = row["id"]
-    if row["schema_json"] is not None and dataset_id != checked_id:
-        raise SchemaUncheckedError(dataset_id, msgspec.json.decode(row["schema_json"]))
     if new.count:
         await tx.execute(
             "INSERT INTO dataset_blocks (dataset_id, first_index, item_count, size_bytes, items) "

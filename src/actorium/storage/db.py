@@ -92,11 +92,14 @@ class Database(Protocol):
         ...
 
     async def read(self, description: str, op: Operation[T]) -> T:
-        """Run a reading operation. ``description`` names it in logs."""
+        """Run a reading operation; each statement sees what is committed by then. ``description`` names it in logs."""
         ...
 
-    async def write(self, description: str, op: Operation[T]) -> T:
-        """Run an operation in a transaction and commit it."""
+    async def write(self, description: str, op: Operation[T], *, lane: str | None = None) -> T:
+        """Run an operation in a transaction and commit it. It may be run more than once, so it changes nothing else.
+
+        Operations on the same storage name it as their ``lane``, so that they need not compete for its row.
+        """
         ...
 
     async def reclaim(self) -> bool:

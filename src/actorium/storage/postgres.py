@@ -9,8 +9,10 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import asyncpg
+import structlog
 
 from actorium.domain.errors import ApiError, invalid
+from actorium.kit import Tasks
 from actorium.storage.db import (
     Operation,
     OutOfDiskSpaceError,
@@ -21,7 +23,12 @@ from actorium.storage.db import (
 )
 
 T = TypeVar("T")
+_log = structlog.get_logger("actorium.database")
 _ATTEMPTS = 5
+_MAX_GROUP = 64
+_STATEMENTS = 1000
+"""Prepared statements a connection keeps: more than this program has."""
+
 _MIGRATION_LOCK = 0x41435430
 
 
@@ -44,25 +51,57 @@ class _PostgresTx:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self.changes = 0
+        """How many statements were more than a look."""
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[Row]:
+        self._count(sql)
         rows: Sequence[Row] = await self._connection.fetch(_numbered(sql), *args)
         return rows
 
     async def fetchrow(self, sql: str, *args: Any) -> Row | None:
+        self._count(sql)
         row: Row | None = await self._connection.fetchrow(_numbered(sql), *args)
         return row
 
     async def execute(self, sql: str, *args: Any) -> int:
+        self._count(sql)
         status: str = await self._connection.execute(_numbered(sql), *args)
         return int(last) if (last := status.rpartition(" ")[2]).isdigit() else 0
 
     async def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        self._count(sql)
         await self._connection.executemany(_numbered(sql), rows)
+
+    def _count(self, sql: str) -> None:
+        self.changes += not sql.startswith("SELECT")
+
+
+class _Job:
+    """An operation of a lane, waiting for its turn or its commit."""
+
+    __slots__ = ("description", "future", "op")
+
+    def __init__(self, description: str, op: Operation[Any]) -> None:
+        self.description = description
+        self.op = op
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def resolve(self, result: Any, error: BaseException | None = None) -> None:
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
 
 
 class PostgresDatabase:
-    """A database on a PostgreSQL server, shared by any number of processes."""
+    """A database on a PostgreSQL server, shared by any number of processes.
+
+    What is written in one lane takes turns on one connection, and what waits meanwhile is committed together:
+    calls that change the same row would otherwise wait for each other's flush to disk, one by one.
+    """
 
     name = "postgres"
 
@@ -70,12 +109,16 @@ class PostgresDatabase:
         self._url = url
         self._pool_size = pool_size
         self._pool: Any = None
+        self._lanes: dict[str, list[_Job]] = {}
+        self._tasks = Tasks("postgres")
 
     async def start(self) -> None:
         """Connect and apply missing migrations, one process at a time."""
         if self._pool is not None:
             return
-        self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=self._pool_size, command_timeout=60)
+        self._pool = await asyncpg.create_pool(
+            self._url, min_size=1, max_size=self._pool_size, command_timeout=60, statement_cache_size=_STATEMENTS
+        )
         async with self._pool.acquire() as connection:
             await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
             try:
@@ -84,8 +127,9 @@ class PostgresDatabase:
                 await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
 
     async def stop(self) -> None:
-        """Close every connection."""
+        """Finish what was begun and close every connection."""
         if self._pool is not None:
+            await self._tasks.join()
             pool, self._pool = self._pool, None
             await pool.close()
 
@@ -112,8 +156,63 @@ class PostgresDatabase:
             error.add_note(f"in the operation: {description}")
             raise
 
-    async def write(self, description: str, op: Operation[T]) -> T:
-        """Run an operation in a transaction; a deadlock or serialization failure is tried again."""
+    async def write(self, description: str, op: Operation[T], *, lane: str | None = None) -> T:
+        """Run an operation in a transaction, that of its lane if it has one, and commit it."""
+        if lane is None:
+            return await self._write_alone(description, op)
+        job = _Job(description, op)
+        waiting = self._lanes.get(lane)
+        if waiting is None:
+            self._lanes[lane] = [job]
+            self._tasks.spawn("lane", self._run_lane(lane))
+        else:
+            waiting.append(job)
+        result: T = await job.future
+        return result
+
+    async def _run_lane(self, lane: str) -> None:
+        waiting = self._lanes[lane]
+        while waiting:
+            jobs = waiting[:_MAX_GROUP]
+            del waiting[: len(jobs)]
+            try:
+                if len(jobs) > 1 and await self._run_together(jobs):
+                    continue
+            except (asyncpg.PostgresError, OSError):
+                _log.warning("operations of a lane are run alone", exc_info=True)
+            for job in jobs:
+                try:
+                    job.resolve(await self._write_alone(job.description, job.op))
+                except Exception as error:  # noqa: BLE001  handed to the caller
+                    job.resolve(None, error)
+        del self._lanes[lane]
+
+    async def _run_together(self, jobs: Sequence[_Job]) -> bool:
+        """Run and commit operations in one transaction; false, with nothing done, when one fails after a change."""
+        async with self._pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            tx = _PostgresTx(connection)
+            outcomes: list[tuple[Any, Exception | None]] = []
+            for job in jobs:
+                before = tx.changes
+                try:
+                    outcomes.append((await job.op(tx), None))
+                except Exception as error:  # noqa: BLE001  handed to the caller, now or when it is run alone
+                    if tx.changes != before or isinstance(error, asyncpg.PostgresError | OSError):
+                        await transaction.rollback()
+                        return False
+                    outcomes.append((None, error))
+            try:
+                await transaction.commit()
+            except Exception as error:  # noqa: BLE001  whether it is committed is not known, so it is not run again
+                outcomes = [(None, error)] * len(jobs)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            job.resolve(*outcome)
+        return True
+
+    async def _write_alone(self, description: str, op: Operation[T]) -> T:
+        """A deadlock or serialization failure is tried again."""
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._pool.acquire() as connection, connection.transaction():

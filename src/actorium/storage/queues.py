@@ -1,8 +1,8 @@
 """The request queue engine: requests, their order, their locks, exact counts.
 
 Order: ``order_no`` ascending, negative for the front, ``NULL`` once handled. A lock moves a request to
-where it belongs after the lock's expiry, so the head never reads over locked requests of the back.
-Every change first updates the queue's row: it finds, checks and locks the queue in one statement.
+where it belongs after the lock's expiry, so the head never reads over locked requests.
+Every change first reads the queue's row and locks it, and writes it back once, at its end.
 """
 
 from __future__ import annotations
@@ -15,21 +15,60 @@ import msgspec
 from actorium.domain.requests import Client, NewRequest, StoredRequest
 from actorium.storage.db import Row, Tx, placeholders
 
-_PER_MS = 1000
-"""Order numbers of one millisecond."""
+_PER_MS = 1_000_000
+"""Order numbers of one millisecond: in the lower half those of locks that expire at it, then what is added in it."""
 
-_QUEUE = "id, last_order_no, last_lock_order_no, had_multiple_clients, modified_at"
+_LOCKS_PER_MS = _PER_MS // 2
+
+_QUEUE = "id, last_order_no, last_lock_no, first_client_key, had_multiple_clients, modified_at"
 _STORED = "id, request_json, handled_at, lock_expires_at, lock_client_key"
+_UNLOCKED = "lock_expires_at = NULL, lock_client_key = NULL, lock_run_id = NULL"
 
 
-class Queue(msgspec.Struct, frozen=True):
-    """What a change needs of the queue's row."""
+class Queue(msgspec.Struct):
+    """A queue's row while a call works on it; the ``*_count`` and ``storage_bytes`` are what the call adds."""
 
     id: str
     last_order_no: int
-    last_lock_order_no: int
+    last_lock_no: int
+    first_client_key: str | None
     had_multiple_clients: bool
     modified_at: int
+    total_count: int = 0
+    handled_count: int = 0
+    write_count: int = 0
+    delete_count: int = 0
+    storage_bytes: int = 0
+
+    def note(self, client: Client) -> bool:
+        """Take in who calls; returns whether that changed anything.
+
+        A second distinct client, or one without a key, makes ``had_multiple_clients`` true for good.
+        """
+        if self.first_client_key is None:
+            self.first_client_key = client.key or ""
+            return True
+        if self.had_multiple_clients or client.key == self.first_client_key:
+            return False
+        self.had_multiple_clients = True
+        return True
+
+    def next_order_no(self, now: int, *, forefront: bool) -> int:
+        """An order number larger (or, for the front, smaller) than any before."""
+        self.last_order_no = max(self.last_order_no, now * _PER_MS + _LOCKS_PER_MS) + 1
+        return -self.last_order_no if forefront else self.last_order_no
+
+    def next_lock_order_nos(self, expires_at: int, count: int) -> int:
+        """The first of ``count`` order numbers of locks with this expiry; locks of one expiry keep their order."""
+        if self.last_lock_no + count >= _LOCKS_PER_MS:
+            self.last_lock_no = 0
+        first = self.last_lock_no + 1
+        self.last_lock_no += count
+        return expires_at * _PER_MS + first
+
+    def reach(self, now: int) -> int:
+        """No request that is free at ``now`` has an order number further from 0 than this."""
+        return max(self.last_order_no, now * _PER_MS + _LOCKS_PER_MS)
 
 
 class Added(msgspec.Struct, frozen=True):
@@ -47,118 +86,97 @@ def _stored(row: Row) -> StoredRequest:
     )
 
 
-async def open_for_change(
-    tx: Tx, condition: str, args: Sequence[Any], client: Client | None, now: int, *, changes_content: bool
-) -> Queue | None:
-    """Find and lock the queue and note who calls; ``None`` when the condition finds none.
-
-    A second distinct client, or one without a key, makes ``had_multiple_clients`` true for good.
-    """
-    assignments, values = ["accessed_at = ?"], [now]
-    if changes_content:
-        assignments.append("modified_at = ?")
-        values.append(now)
-    seen: list[Any] = []
-    if client is not None:
-        if client.key is None:
-            assignments.append(
-                "had_multiple_clients = CASE WHEN first_client_key IS NULL THEN had_multiple_clients ELSE 1 END"
-            )
-            assignments.append("first_client_key = COALESCE(first_client_key, '')")
-        else:
-            assignments.append(
-                "had_multiple_clients = CASE WHEN first_client_key IS NULL OR first_client_key = ? "
-                "THEN had_multiple_clients ELSE 1 END"
-            )
-            assignments.append("first_client_key = COALESCE(first_client_key, ?)")
-            seen = [client.key, client.key]
+async def open_queue(tx: Tx, condition: str, args: Sequence[Any], *, for_change: bool) -> Queue | None:
+    """The queue the condition finds, locked until the end of the transaction if it is ``for_change``."""
     row = await tx.fetchrow(
-        f"UPDATE request_queues SET {', '.join(assignments)} WHERE {condition} RETURNING {_QUEUE}",
-        *values,
-        *seen,
-        *args,
+        f"SELECT {_QUEUE} FROM request_queues WHERE {condition} {tx.for_update if for_change else ''}", *args
     )
-    return None if row is None else _queue(row)
-
-
-async def open_for_reading(tx: Tx, queue_id: str) -> Queue | None:
-    """A queue as it is, for a caller who changes nothing in it."""
-    row = await tx.fetchrow(f"SELECT {_QUEUE} FROM request_queues WHERE id = ?", queue_id)
-    return None if row is None else _queue(row)
-
-
-def _queue(row: Row) -> Queue:
+    if row is None:
+        return None
     return Queue(
         row["id"],
         row["last_order_no"],
-        row["last_lock_order_no"],
+        row["last_lock_no"],
+        row["first_client_key"],
         bool(row["had_multiple_clients"]),
         row["modified_at"],
     )
 
 
-class _Order:
-    """Gives out order numbers, each larger than any before in this queue."""
+async def save(tx: Tx, queue: Queue, now: int) -> None:
+    """Write back what a change made of its queue."""
+    await tx.execute(
+        "UPDATE request_queues SET accessed_at = ?, modified_at = ?, last_order_no = ?, last_lock_no = ?, "
+        "first_client_key = ?, had_multiple_clients = ?, total_count = total_count + ?, "
+        "handled_count = handled_count + ?, write_count = write_count + ?, delete_count = delete_count + ?, "
+        "storage_bytes = storage_bytes + ? WHERE id = ?",
+        now,
+        queue.modified_at,
+        queue.last_order_no,
+        queue.last_lock_no,
+        queue.first_client_key,
+        int(queue.had_multiple_clients),
+        queue.total_count,
+        queue.handled_count,
+        queue.write_count,
+        queue.delete_count,
+        queue.storage_bytes,
+        queue.id,
+    )
 
-    def __init__(self, queue: Queue, now: int) -> None:
-        self.last = max(queue.last_order_no, now * _PER_MS)
 
-    def next(self, *, forefront: bool) -> int:
-        self.last += 1
-        return -self.last if forefront else self.last
-
-
-async def _count(tx: Tx, queue: Queue, **changes: int) -> None:
-    """Add to the queue's counters."""
-    values = {name: value for name, value in changes.items() if value}
-    if values:
-        await tx.execute(
-            f"UPDATE request_queues SET {', '.join(f'{name} = {name} + ?' for name in values)} WHERE id = ?",
-            *values.values(),
-            queue.id,
-        )
-
-
-async def _set_last_order(tx: Tx, queue: Queue, order: _Order) -> None:
-    await tx.execute("UPDATE request_queues SET last_order_no = ? WHERE id = ?", order.last, queue.id)
+async def note_client(tx: Tx, queue_id: str, client: Client) -> None:
+    """Note a client that only reads."""
+    await tx.execute(
+        "UPDATE request_queues SET had_multiple_clients = CASE WHEN first_client_key IS NULL OR first_client_key = ? "
+        "THEN had_multiple_clients ELSE 1 END, first_client_key = COALESCE(first_client_key, ?) WHERE id = ?",
+        client.key,
+        client.key or "",
+        queue_id,
+    )
 
 
 async def add(tx: Tx, queue: Queue, requests: Sequence[NewRequest], *, forefront: bool, now: int) -> list[Added]:
     """Add requests in order; one whose unique key is there changes nothing."""
-    known = await _states(tx, queue, [request.id for request in requests])
-    order = _Order(queue, now)
-    results, rows, handled, size = [], [], 0, 0
+    wanted = {request.id: request for request in reversed(requests)}
+    new = await _insert(tx, queue, list(wanted.values())[::-1], forefront=forefront, now=now)
+    known = {} if len(new) == len(requests) else await _states(tx, queue, list(wanted))
+    results = []
     for request in requests:
-        before = known.get(request.id)
-        if before is not None:
-            results.append(Added(request.id, request.unique_key, True, before))
-            continue
-        is_handled = request.handled_at is not None
-        known[request.id] = is_handled
-        order_no = None if is_handled else order.next(forefront=forefront)
-        rows.append((queue.id, request.id, order_no, request.handled_at, request.head, request.text))
-        handled += is_handled
-        size += len(request.text)
-        results.append(Added(request.id, request.unique_key, False, False))
-    if rows:
-        await tx.executemany(_INSERT, rows)
-        await tx.execute(
-            "UPDATE request_queues SET last_order_no = ?, total_count = total_count + ?, "
-            "handled_count = handled_count + ?, write_count = write_count + ?, storage_bytes = storage_bytes + ? "
-            "WHERE id = ?",
-            order.last,
-            len(rows),
-            handled,
-            len(requests),
-            size,
-            queue.id,
-        )
-    else:
-        await _count(tx, queue, write_count=len(requests))
+        is_new = request.id in new
+        new.discard(request.id)
+        results.append(Added(request.id, request.unique_key, not is_new, not is_new and known[request.id]))
+    queue.write_count += len(requests)
     return results
 
 
-_INSERT = "INSERT INTO requests (queue_id, id, order_no, handled_at, head_json, request_json) VALUES (?, ?, ?, ?, ?, ?)"
+async def _insert(tx: Tx, queue: Queue, requests: Sequence[NewRequest], *, forefront: bool, now: int) -> set[str]:
+    """Insert those of distinct ``requests`` that are not there, and return their ids."""
+    values: list[Any] = []
+    for request in requests:
+        order_no = None if request.handled_at is not None else queue.next_order_no(now, forefront=forefront)
+        values += (
+            queue.id,
+            request.id,
+            order_no,
+            request.handled_at,
+            request.size_bytes,
+            request.head,
+            request.text,
+        )
+    rows = await tx.fetch(
+        "INSERT INTO requests (queue_id, id, order_no, handled_at, size_bytes, head_json, request_json) "
+        f"VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?)'] * len(requests))} "
+        "ON CONFLICT (queue_id, id) DO NOTHING RETURNING id",
+        *values,
+    )
+    new = {row["id"] for row in rows}
+    for request in requests:
+        if request.id in new:
+            queue.total_count += 1
+            queue.handled_count += request.handled_at is not None
+            queue.storage_bytes += request.size_bytes
+    return new
 
 
 async def _states(tx: Tx, queue: Queue, ids: Sequence[str]) -> dict[str, bool]:
@@ -172,30 +190,27 @@ async def _states(tx: Tx, queue: Queue, ids: Sequence[str]) -> dict[str, bool]:
 async def put(tx: Tx, queue: Queue, request: NewRequest, *, forefront: bool, now: int) -> Added:
     """Replace a request whole, or add it. Its lock ends; unhandled it is queued again."""
     row = await tx.fetchrow(
-        "SELECT handled_at, request_json FROM requests WHERE queue_id = ? AND id = ?", queue.id, request.id
+        "SELECT handled_at, size_bytes FROM requests WHERE queue_id = ? AND id = ?",
+        queue.id,
+        request.id,
     )
     if row is None:
         return (await add(tx, queue, [request], forefront=forefront, now=now))[0]
     was_handled, is_handled = row["handled_at"] is not None, request.handled_at is not None
-    order = _Order(queue, now)
     await tx.execute(
-        "UPDATE requests SET order_no = ?, handled_at = ?, lock_expires_at = NULL, lock_client_key = NULL, "
-        "lock_run_id = NULL, head_json = ?, request_json = ? WHERE queue_id = ? AND id = ?",
-        None if is_handled else order.next(forefront=forefront),
+        f"UPDATE requests SET order_no = ?, handled_at = ?, {_UNLOCKED}, size_bytes = ?, head_json = ?, "
+        "request_json = ? WHERE queue_id = ? AND id = ?",
+        None if is_handled else queue.next_order_no(now, forefront=forefront),
         request.handled_at,
+        request.size_bytes,
         request.head,
         request.text,
         queue.id,
         request.id,
     )
-    await tx.execute(
-        "UPDATE request_queues SET last_order_no = ?, handled_count = handled_count + ?, "
-        "write_count = write_count + 1, storage_bytes = storage_bytes + ? WHERE id = ?",
-        order.last,
-        int(is_handled) - int(was_handled),
-        len(request.text) - len(row["request_json"]),
-        queue.id,
-    )
+    queue.handled_count += int(is_handled) - int(was_handled)
+    queue.write_count += 1
+    queue.storage_bytes += request.size_bytes - row["size_bytes"]
     return Added(request.id, request.unique_key, True, was_handled)
 
 
@@ -203,22 +218,15 @@ async def delete(tx: Tx, queue: Queue, ids: Sequence[str]) -> set[str]:
     """Delete requests; returns the ids of those that were there."""
     rows = await tx.fetch(
         f"DELETE FROM requests WHERE queue_id = ? AND id IN ({placeholders(len(ids))}) "
-        "RETURNING id, handled_at, request_json",
+        "RETURNING id, handled_at, size_bytes",
         queue.id,
         *ids,
     )
-    if rows:
-        await tx.execute(
-            "UPDATE request_queues SET total_count = total_count - ?, handled_count = handled_count - ?, "
-            "delete_count = delete_count + ?, write_count = write_count + ?, storage_bytes = storage_bytes - ? "
-            "WHERE id = ?",
-            len(rows),
-            sum(row["handled_at"] is not None for row in rows),
-            len(rows),
-            len(rows),
-            sum(len(row["request_json"]) for row in rows),
-            queue.id,
-        )
+    queue.total_count -= len(rows)
+    queue.handled_count -= sum(row["handled_at"] is not None for row in rows)
+    queue.delete_count += len(rows)
+    queue.write_count += len(rows)
+    queue.storage_bytes -= sum(row["size_bytes"] for row in rows)
     return {row["id"] for row in rows}
 
 
@@ -232,29 +240,37 @@ async def list_requests(
     tx: Tx, queue_id: str, *, after: str | None, limit: int, locked: bool, pending: bool, now: int
 ) -> list[StoredRequest]:
     """Requests by id, where asked only ``locked`` or ``pending`` ones (both: their union)."""
-    condition, args = "queue_id = ?", [queue_id]
-    more: list[Any] = []
+    condition, args = "queue_id = ?", list[Any]([queue_id])
     if after is not None:
         condition += " AND id > ?"
         args.append(after)
     if pending:  # a locked request is pending too
         condition += " AND order_no IS NOT NULL"
     elif locked:
-        condition += " AND order_no IS NOT NULL AND lock_expires_at > ?"
-        more.append(now)
-    rows = await tx.fetch(f"SELECT {_STORED} FROM requests WHERE {condition} ORDER BY id LIMIT ?", *args, *more, limit)
+        condition += f" AND id IN (SELECT id {_LOCKED_BACK} UNION ALL SELECT id {_LOCKED_FRONT})"
+        args += _locked_args(queue_id, now)
+    rows = await tx.fetch(f"SELECT {_STORED} FROM requests WHERE {condition} ORDER BY id LIMIT ?", *args, limit)
     return [_stored(row) for row in rows]
 
 
 _AVAILABLE = (
-    "FROM requests WHERE queue_id = ? AND order_no IS NOT NULL AND (lock_expires_at IS NULL OR lock_expires_at <= ?) "
-    "ORDER BY order_no LIMIT ?"
+    "FROM requests WHERE queue_id = ? AND order_no BETWEEN ? AND ? "
+    "AND (lock_expires_at IS NULL OR lock_expires_at <= ?) ORDER BY order_no LIMIT ?"
 )
+# A lock's order number is that of its expiry, or the negative of it.
+_LOCKED_BACK = "FROM requests WHERE queue_id = ? AND order_no > ? AND lock_expires_at > ?"
+_LOCKED_FRONT = "FROM requests WHERE queue_id = ? AND order_no < ? AND lock_expires_at > ?"
 
 
-async def head(tx: Tx, queue_id: str, limit: int, now: int) -> list[str]:
+def _locked_args(queue_id: str, now: int) -> tuple[Any, ...]:
+    """Arguments of ``_LOCKED_BACK`` and then ``_LOCKED_FRONT``."""
+    return queue_id, now * _PER_MS, now, queue_id, -now * _PER_MS, now
+
+
+async def head(tx: Tx, queue: Queue, limit: int, now: int) -> list[str]:
     """The first requests that are neither handled nor locked, as the JSON the head tells of them."""
-    rows = await tx.fetch(f"SELECT head_json {_AVAILABLE}", queue_id, now, limit)
+    reach = queue.reach(now)
+    rows = await tx.fetch(f"SELECT head_json {_AVAILABLE}", queue.id, -reach, reach, now, limit)
     return [row["head_json"] for row in rows]
 
 
@@ -262,47 +278,37 @@ async def lock_head(tx: Tx, queue: Queue, client: Client, *, limit: int, lock_se
     """Lock the first ``limit`` requests and return them; nobody else gets them before the locks expire."""
     expires_at = now + lock_secs * 1000
     # Behind everything added before the expiry, or (from the front) before it; see the docs' ordering model.
-    first = _lock_order(queue, expires_at)
+    first = queue.next_lock_order_nos(expires_at, limit)
+    reach = queue.reach(now)
     rows = await tx.fetch(
         "UPDATE requests SET order_no = head.position + CASE WHEN order_no > 0 THEN CAST(? AS BIGINT) "
         "ELSE CAST(? AS BIGINT) END, lock_expires_at = ?, lock_client_key = ?, lock_run_id = ? "
         "FROM (SELECT available.id AS head_id, ROW_NUMBER() OVER (ORDER BY available.place) AS position "
         f"FROM (SELECT id, order_no AS place {_AVAILABLE}) AS available) AS head "
         "WHERE queue_id = ? AND id = head.head_id RETURNING order_no, head_json",
-        first,
-        -first - limit - 1,
+        first - 1,
+        -first - limit,
         expires_at,
         client.key,
         client.run_id,
         queue.id,
+        -reach,
+        reach,
         now,
         limit,
         queue.id,
     )
-    if not rows:
-        return []
-    await tx.execute(
-        "UPDATE request_queues SET last_lock_order_no = ?, write_count = write_count + ? WHERE id = ?",
-        first + limit,
-        len(rows),
-        queue.id,
-    )
+    queue.write_count += len(rows)
     return [row["head_json"] for row in sorted(rows, key=lambda row: row["order_no"])]
 
 
 async def has_locked(tx: Tx, queue_id: str, now: int) -> bool:
     """Whether any unhandled request is locked, by whomever."""
     row = await tx.fetchrow(
-        "SELECT 1 AS one FROM requests WHERE queue_id = ? AND lock_expires_at > ? AND order_no IS NOT NULL LIMIT 1",
-        queue_id,
-        now,
+        f"SELECT EXISTS (SELECT 1 {_LOCKED_BACK}) OR EXISTS (SELECT 1 {_LOCKED_FRONT}) AS found",
+        *_locked_args(queue_id, now),
     )
-    return row is not None
-
-
-def _lock_order(queue: Queue, expires_at: int) -> int:
-    """Order numbers of locks are distinct too: locks of one millisecond expire in the order they were taken."""
-    return max(queue.last_lock_order_no + 1, expires_at * _PER_MS)
+    return row is not None and bool(row["found"])
 
 
 async def _held(tx: Tx, queue: Queue, request_id: str, now: int) -> tuple[bool, bool, Row] | None:
@@ -338,7 +344,7 @@ async def prolong_lock(
     if is_handled or not is_locked or not _owns(row, client):
         raise LockRefusedError
     expires_at = now + lock_secs * 1000
-    order_no = _lock_order(queue, expires_at)
+    order_no = queue.next_lock_order_nos(expires_at, 1)
     await tx.execute(
         "UPDATE requests SET order_no = ?, lock_expires_at = ? WHERE queue_id = ? AND id = ?",
         -order_no if forefront else order_no,
@@ -346,11 +352,7 @@ async def prolong_lock(
         queue.id,
         request_id,
     )
-    await tx.execute(
-        "UPDATE request_queues SET last_lock_order_no = ?, write_count = write_count + 1 WHERE id = ?",
-        order_no,
-        queue.id,
-    )
+    queue.write_count += 1
     return expires_at
 
 
@@ -362,40 +364,36 @@ async def delete_lock(tx: Tx, queue: Queue, client: Client, request_id: str, *, 
     is_handled, is_locked, row = held
     if is_handled or (is_locked and not _owns(row, client)):
         raise LockRefusedError
-    order = _Order(queue, now)
     await tx.execute(
-        "UPDATE requests SET order_no = ?, lock_expires_at = NULL, lock_client_key = NULL, lock_run_id = NULL "
-        "WHERE queue_id = ? AND id = ?",
-        order.next(forefront=forefront),
+        f"UPDATE requests SET order_no = ?, {_UNLOCKED} WHERE queue_id = ? AND id = ?",
+        queue.next_order_no(now, forefront=forefront),
         queue.id,
         request_id,
     )
-    await _set_last_order(tx, queue, order)
-    await _count(tx, queue, write_count=1)
+    queue.write_count += 1
     return True
 
 
 async def unlock(tx: Tx, queue: Queue, client: Client, now: int) -> int:
     """Release every lock of the client and of its run, oldest place first; returns how many there were."""
+    mine = "AND (lock_client_key = ? OR lock_run_id = ?)"
+    locked = _locked_args(queue.id, now)
     rows = await tx.fetch(
-        "SELECT id, order_no FROM requests WHERE queue_id = ? AND lock_expires_at > ? AND order_no IS NOT NULL "
-        "AND (lock_client_key = ? OR lock_run_id = ?) ORDER BY order_no",
-        queue.id,
-        now,
+        f"SELECT id, order_no {_LOCKED_BACK} {mine} UNION ALL SELECT id, order_no {_LOCKED_FRONT} {mine} "
+        "ORDER BY order_no",
+        *locked[:3],
+        client.key,
+        client.run_id,
+        *locked[3:],
         client.key,
         client.run_id,
     )
-    if not rows:
-        return 0
-    order = _Order(queue, now)
     # From the front the last one put there comes first.
     front = [row for row in rows if row["order_no"] < 0][::-1]
     back = [row for row in rows if row["order_no"] >= 0]
     await tx.executemany(
-        "UPDATE requests SET order_no = ?, lock_expires_at = NULL, lock_client_key = NULL, lock_run_id = NULL "
-        "WHERE queue_id = ? AND id = ?",
-        [(order.next(forefront=row["order_no"] < 0), queue.id, row["id"]) for row in [*front, *back]],
+        f"UPDATE requests SET order_no = ?, {_UNLOCKED} WHERE queue_id = ? AND id = ?",
+        [(queue.next_order_no(now, forefront=row["order_no"] < 0), queue.id, row["id"]) for row in [*front, *back]],
     )
-    await _set_last_order(tx, queue, order)
-    await _count(tx, queue, write_count=len(rows))
+    queue.write_count += len(rows)
     return len(rows)

@@ -101,7 +101,7 @@ def _resolve(jobs: list[_Job]) -> None:
         job.resolve()
 
 
-def _translate(error: sqlite3.Error) -> Exception:
+def _translate(error: BaseException) -> BaseException:
     if isinstance(error, sqlite3.IntegrityError) and "UNIQUE" in str(error):
         return UniqueViolationError(str(error))
     if isinstance(error, sqlite3.OperationalError) and (
@@ -152,14 +152,14 @@ class SqliteDatabase:
             await asyncio.to_thread(thread.join)
 
     async def read(self, description: str, op: Operation[T]) -> T:
-        """Run a reading operation on one of the reader threads."""
+        """Run a reading operation on one of the reader threads; each statement sees what is committed by then."""
         job = _Job(description, op)
         self._reads.put(job)
         result: T = await job.future
         return result
 
-    async def write(self, description: str, op: Operation[T]) -> T:
-        """Run an operation on the writer thread; returns after the commit it is part of."""
+    async def write(self, description: str, op: Operation[T], *, lane: str | None = None) -> T:  # noqa: ARG002
+        """Run an operation on the writer thread, which is the lane of all; returns after the commit it is part of."""
         job = _Job(description, op)
         self._writes.put(job)
         result: T = await job.future
@@ -246,20 +246,10 @@ class SqliteDatabase:
 
     def _commit_group(self, connection: sqlite3.Connection, tx: _SqliteTx, jobs: list[_Job]) -> None:
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            for job in jobs:
-                connection.execute("SAVEPOINT op")
-                try:
-                    job.run(tx)
-                except BaseException as error:
-                    job.error = _translate(error) if isinstance(error, sqlite3.Error) else error
-                    if not connection.in_transaction:  # a full disk ends the whole transaction
-                        raise
-                    connection.execute("ROLLBACK TO op")
-                connection.execute("RELEASE op")
-            connection.execute("COMMIT")
+            if not self._run_together(connection, tx, jobs):
+                self._run_apart(connection, tx, jobs)
         except BaseException as error:  # noqa: BLE001  handed to the callers
-            failure = _translate(error) if isinstance(error, sqlite3.Error) else error
+            failure = _translate(error)
             for job in jobs:
                 job.error = job.error or failure
             if connection.in_transaction:
@@ -267,18 +257,46 @@ class SqliteDatabase:
             _log.error("group commit failed", operations=[job.description for job in jobs], error=str(error))
         self._checkpoint_wanted.set()
 
+    def _run_together(self, connection: sqlite3.Connection, tx: _SqliteTx, jobs: list[_Job]) -> bool:
+        """Run and commit operations in one transaction; false, with nothing done, when one fails after a change."""
+        connection.execute("BEGIN IMMEDIATE")
+        for job in jobs:
+            before = connection.total_changes
+            try:
+                job.run(tx)
+            except BaseException as error:  # noqa: BLE001  handed to the caller
+                if connection.total_changes != before or not connection.in_transaction:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    return False
+                job.error = _translate(error)
+        connection.execute("COMMIT")
+        return True
+
+    def _run_apart(self, connection: sqlite3.Connection, tx: _SqliteTx, jobs: list[_Job]) -> None:
+        """Run operations again, each so that its changes can be undone alone, and commit them."""
+        connection.execute("BEGIN IMMEDIATE")
+        for job in jobs:
+            job.error = None
+            connection.execute("SAVEPOINT op")
+            try:
+                job.run(tx)
+            except BaseException as error:
+                job.error = _translate(error)
+                if not connection.in_transaction:  # a full disk ends the whole transaction
+                    raise
+                connection.execute("ROLLBACK TO op")
+            connection.execute("RELEASE op")
+        connection.execute("COMMIT")
+
     def _read_loop(self) -> None:
         connection = self._connect(read_only=True)
         tx = _SqliteTx(connection)
         while (job := self._reads.get()) is not None:
             try:
-                connection.execute("BEGIN")
                 job.run(tx)
             except BaseException as error:  # noqa: BLE001  handed to the caller
-                job.error = _translate(error) if isinstance(error, sqlite3.Error) else error
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                job.error = _translate(error)
             _deliver([job])
         connection.close()
 

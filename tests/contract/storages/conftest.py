@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -23,17 +21,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """One server for all tests of a worker and a database."""
-    with ExitStack() as stack:
-        env = {}
-        if request.param == "postgres":
-            runner = stack.enter_context(asyncio.Runner())
-            database = new_postgres_database(request.getfixturevalue("postgres_server"))
-            env["ACTORIUM_DATABASE_URL"] = runner.run(database.__aenter__())
-            stack.callback(lambda: runner.run(database.__aexit__(None, None, None)))
-        found = Platform(tmp_path_factory.mktemp("storages") / "data", env=env).start()
-        stack.callback(found.stop)
-        found.first_token()
-        yield found
+    env = {}
+    if request.param == "postgres":
+        env["ACTORIUM_DATABASE_URL"] = new_postgres_database(request.getfixturevalue("postgres_server"))
+    found = Platform(tmp_path_factory.mktemp("storages") / "data", env=env).start()
+    found.first_token()
+    yield found
+    found.stop()
 
 
 @pytest.fixture(params=FORMS)

@@ -239,7 +239,7 @@ CREATE TABLE request_queues (
   total_count BIGINT NOT NULL DEFAULT 0,
   handled_count BIGINT NOT NULL DEFAULT 0,
   last_order_no BIGINT NOT NULL DEFAULT 0,
-  last_lock_order_no BIGINT NOT NULL DEFAULT 0,
+  last_lock_no BIGINT NOT NULL DEFAULT 0,
   first_client_key TEXT,
   had_multiple_clients SMALLINT NOT NULL DEFAULT 0,
   read_count BIGINT NOT NULL DEFAULT 0,
@@ -263,12 +263,12 @@ CREATE TABLE requests (
   lock_expires_at BIGINT,
   lock_client_key TEXT,
   lock_run_id TEXT,
+  size_bytes INTEGER NOT NULL,
   head_json TEXT NOT NULL,
   request_json TEXT NOT NULL
 );
 CREATE UNIQUE INDEX requests_by_id ON requests (queue_id, id);
 CREATE INDEX requests_by_order ON requests (queue_id, order_no) WHERE order_no IS NOT NULL;
-CREATE INDEX requests_locked ON requests (queue_id, lock_expires_at) WHERE lock_expires_at IS NOT NULL;
 
 -- Deleted storages whose contents are still there; emptied by housekeeping.
 CREATE TABLE storage_garbage (

@@ -1,0 +1,149 @@
+"""Storages when they are large: ``python bench/storage_scale.py [sqlite] [postgres]``.
+
+Pages deep in a dataset of 10,000,000 items, exports of a dataset of 1 GB beside a copy of as many bytes through
+bare Starlette, a queue of 1,000,000 requests beside queues of 1,000, and 16 clients that lock one queue's requests.
+``BENCH_SCALE`` shrinks or grows all of it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import load
+import msgspec
+from floor import request_id
+from load import request
+from servers import TOKEN, Server, for_each_database
+from storages import batches, filled_queue, new, queue_request
+
+SCALE = float(os.environ.get("BENCH_SCALE", "1"))
+ROUNDS = 7
+SMALL = 1000
+
+
+def deep_pages(server: Server) -> None:
+    """Reading 100 items at the end of many."""
+    total = int(10_000_000 * SCALE)
+    path = f"{new(server, 'datasets')}/items"
+    body = msgspec.json.encode([{"n": n} for n in range(20_000)])
+    load.run(server, [request("POST", path, body)] * -(-total // 20_000), connections=2)
+    pages = {offset: request("GET", f"{path}?offset={offset}&limit=100") for offset in (0, total - 100)}
+    took: dict[int, list[float]] = {offset: [] for offset in pages}
+    for _ in range(ROUNDS):
+        for offset, page in pages.items():
+            result = load.run(server, [page] * 200, connections=1)
+            took[offset].append(statistics.median(result.latencies))
+    first, last = (statistics.median(values) for values in took.values())
+    print(
+        f"  100 items at offset 0 {first * 1000:.2f} ms, at {total - 100:,} {last * 1000:.2f} ms: {last / first:.2f} x"
+    )
+
+
+def _download(server: Server, path: str) -> tuple[int, float]:
+    """Size and time of an answer, which is read and thrown away."""
+    connection = http.client.HTTPConnection(server.address.netloc)
+    began = time.perf_counter()
+    connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    size, buffer = 0, bytearray(1 << 20)
+    while got := answer.readinto(buffer):
+        size += got
+    connection.close()
+    return size, time.perf_counter() - began
+
+
+def exports(server: Server, floor: Server) -> None:
+    """A large dataset in every way it can be read, and what that takes."""
+    path = f"{new(server, 'datasets')}/items"
+    item = {"url": "https://example.com/product/1", "title": "A product", "price": 10.5, "stock": 7, "text": "x" * 880}
+    body = msgspec.json.encode([item] * 8000)
+    load.run(server, [request("POST", path, body)] * int(130 * SCALE), connections=2)
+    for format_ in ("json", "jsonl", "csv", "xlsx"):
+        server.forget_peak()
+        size, secs = _download(server, f"{path}?format={format_}")
+        ratios = ""
+        if format_ in ("json", "jsonl"):
+            pairs = [(_download(server, f"{path}?format={format_}"), _download(floor, f"/copy?bytes={size}"))]
+            pairs += [(_download(server, f"{path}?format={format_}"), _download(floor, f"/copy?bytes={size}"))]
+            ratio = statistics.median(copied[1] / exported[1] for exported, copied in pairs)
+            secs = statistics.median(exported[1] for exported, _ in pairs)
+            ratios = f", {ratio:.2f} of the speed of a copy"
+        print(
+            f"  {format_:5} {size / 1e6:6.0f} MB in {secs:6.1f} s ({size / 1e6 / secs:5.0f} MB/s){ratios}, "
+            f"at most {server.peak_mbytes():.0f} MB resident",
+            flush=True,
+        )
+
+
+def large_queue(server: Server) -> None:
+    """The calls of a crawl on a large queue and on small ones, in turns."""
+    total = int(1_000_000 * SCALE)
+    large = filled_queue(server, total)
+    added = total
+    speeds: dict[str, dict[str, list[float]]] = {call: {"small": [], "large": []} for call in ("add", "lock", "handle")}
+    for _ in range(ROUNDS):
+        for which, queue in (("small", filled_queue(server, SMALL)), ("large", large)):
+            found = _crawl(server, queue, added)
+            added += SMALL
+            for call, per_sec in found.items():
+                speeds[call][which].append(per_sec)
+    for call, found in speeds.items():
+        at_large, at_small = statistics.median(found["large"]), statistics.median(found["small"])
+        print(
+            f"  {call:6} with {total:,} requests {at_large:6.0f}/s, with {SMALL:,} {at_small:6.0f}/s: "
+            f"{at_large / at_small:.2f} x"
+        )
+
+
+def _crawl(server: Server, queue: str, first_new: int) -> dict[str, float]:
+    """Lock 1,000 requests, handle them, add as many: calls per second of each."""
+    count = SMALL // 25
+    locks = load.run(server, [request("POST", f"{queue}/head/lock?limit=25&lockSecs=600&clientKey=bench")] * count)
+    keys = [item["uniqueKey"] for body in locks.bodies for item in json.loads(body)["data"]["items"]]
+    assert len(set(keys)) == SMALL
+    handled = []
+    for key in keys:
+        number = int(key.rpartition("/")[2])
+        sent = {**queue_request(number), "id": request_id(key), "handledAt": "2026-01-01T00:00:00.000Z"}
+        handled.append(request("PUT", f"{queue}/requests/{sent['id']}?clientKey=bench", msgspec.json.encode(sent)))
+    return {
+        "lock": locks.per_sec,
+        "handle": load.run(server, handled).per_sec,
+        "add": load.run(server, batches(queue, count, first_new)).per_sec,
+    }
+
+
+def many_lockers(server: Server) -> None:
+    """16 clients, each locking 25 at a time until nothing is left."""
+    count = int(20_000 * SCALE) // 400 * 400
+    queue = filled_queue(server, count)
+    paths = [f"{queue}/head/lock?limit=25&lockSecs=600&clientKey=client-{n % 16}" for n in range(count // 25)]
+    result = load.run(server, [request("POST", path) for path in paths], connections=16)
+    ids = [item["id"] for body in result.bodies for item in json.loads(body)["data"]["items"]]
+    full = sum(body.count(b'"lockExpiresAt"') == 25 for body in result.bodies)
+    print(
+        f"  16 clients: {full} of {len(paths)} batches full, {len(ids) - len(set(ids))} locked twice, "
+        f"{count - len(set(ids))} lost, {result.per_sec:.0f} batches/s"
+    )
+
+
+def measure(ours: Server, floor: Server) -> None:
+    """Everything."""
+    parts: list[Callable[[], None]] = [
+        lambda: many_lockers(ours),
+        lambda: large_queue(ours),
+        lambda: deep_pages(ours),
+        lambda: exports(ours, floor),
+    ]
+    for part in parts:
+        part()
+
+
+if __name__ == "__main__":
+    for_each_database(measure)
