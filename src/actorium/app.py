@@ -21,12 +21,12 @@ import uvloop
 from actorium.api import health as health_api
 from actorium.api.account import AccountRoutes
 from actorium.api.actors import ActorRoutes
-from actorium.api.aliases import storage_aliases
+from actorium.api.aliases import default_storages
 from actorium.api.body import decoded_chunks
 from actorium.api.builds import BuildRoutes
 from actorium.api.connections import KEEP_ALIVE_SECS, Connection
 from actorium.api.datasets import DatasetRoutes
-from actorium.api.http import Api, Call, Route, mount
+from actorium.api.http import Api, Route, mount
 from actorium.api.key_value_stores import KeyValueStoreRoutes
 from actorium.api.logs import Logs
 from actorium.api.request_queues import RequestQueueRoutes
@@ -34,9 +34,7 @@ from actorium.api.run_shapes import RunShapes
 from actorium.api.runs import RunRoutes
 from actorium.builders.native import NativeBuilder
 from actorium.domain.errors import ApiError
-from actorium.domain.models import Run
 from actorium.domain.secrets import Vault
-from actorium.domain.storages import DefaultStorageIds
 from actorium.edge.events import PATH as EVENTS_PATH
 from actorium.edge.events import Events
 from actorium.engine.builds import BuildEngine, BuildSettings
@@ -172,7 +170,7 @@ class Platform:
         self.blobs = _open_blobs(settings)
         self.logs = LogStore(settings.data_dir / "logs", settings.max_log_mbytes * 2**20)
         self.reads = ReadCounts(self.db, clock)
-        self.storages = Storages(self.db, clock, self.reads)
+        self.storages = Storages(self.db, clock, self.reads, unnamed_days=settings.unnamed_storage_days)
         self.records = KeyValueStores(self.db, clock, self.blobs, self.reads)
         self.merging = BlockMerging(self.db, clock)
         self.housekeeping = StorageHousekeeping(self.db, clock, self.blobs, unnamed_days=settings.unnamed_storage_days)
@@ -238,8 +236,14 @@ class Platform:
 
     def _routes(self, versions: Versions, web_server_host: str) -> list[Route]:
         logs = Logs(self.logs, Jobs(self.db, self.runs, self.builds))
-        runs = RunRoutes(self.runs, self.actors, RunShapes(self.clock, web_server_host), logs)
-        limits = Limits(self.db, self.clock, self.settings.max_total_memory_mbytes, self.settings.max_concurrent_runs)
+        runs = RunRoutes(self.runs, self.actors, self.reads.usage, RunShapes(self.clock, web_server_host), logs)
+        limits = Limits(
+            self.db,
+            self.clock,
+            self.reads.usage,
+            self.settings.max_total_memory_mbytes,
+            self.settings.max_concurrent_runs,
+        )
         queues = RequestQueues(self.db, self.clock, self.reads)
         storage_routes = [
             *DatasetRoutes(self.storages, Datasets(self.db, self.clock, self.reads, self.merging)).routes(),
@@ -247,24 +251,14 @@ class Platform:
             *RequestQueueRoutes(self.storages, queues).routes(),
         ]
 
-        async def run_storages(call: Call) -> DefaultStorageIds:
-            run_id = call.path["runId"]
-            if call.query.text("signature") is not None:
-                return _default_storages(await self.runs.get_signed(run_id))
-            return _default_storages(await self.runs.get(call.principal_or_none, run_id))
-
-        async def last_run_storages(call: Call) -> DefaultStorageIds:
-            return _default_storages(await runs.last_run(call))
-
         return [
-            *AccountRoutes(self.accounts, limits).routes(),
+            *AccountRoutes(self.accounts, limits, self.reads.usage).routes(),
             *ActorRoutes(self.actors, versions).routes(),
             *BuildRoutes(self.builds, self.actors, self.clock, logs).routes(),
             *runs.routes(),
             *logs.routes(),
             *storage_routes,
-            *storage_aliases("/v2/actor-runs/{runId}", "actorRun", storage_routes, run_storages),
-            *storage_aliases("/v2/actors/{actorId}/runs/last", "actor_runs_last", storage_routes, last_run_storages),
+            *default_storages(storage_routes, runs),
             *health_api.routes(Health(self.db, self.clock, lambda: self.supervisor.live_count)),
         ]
 
@@ -310,10 +304,6 @@ class Platform:
         await self.blobs.stop()
         await self.logs.stop()
         await self.db.stop()
-
-
-def _default_storages(run: Run) -> DefaultStorageIds:
-    return DefaultStorageIds(run.default_dataset_id, run.default_key_value_store_id, run.default_request_queue_id)
 
 
 async def _no_lifespan(_scope: Any, _receive: Any, _send: Any) -> None:

@@ -29,7 +29,17 @@ from actorium.services.storages import ReadCounts, Storages
 from actorium.storage.blobs import LocalBlobs
 from actorium.storage.db import Database, Tx
 from fakes.accounts import USERS, Accounts
+from support.program import Program
 from support.storage_server import StorageServer
+
+
+@pytest.fixture
+async def program(tmp_path: Path, database_url: str) -> AsyncIterator[Program]:
+    """The whole program on a clock that stands still."""
+    found = Program(tmp_path / "data", database_url)
+    await found.start()
+    yield found
+    await found.stop()
 
 
 @pytest.fixture

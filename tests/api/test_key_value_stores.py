@@ -281,7 +281,9 @@ async def test_other_users(server: StorageServer) -> None:
     for token in ("john-token", None):
         assert (await server.request("GET", record(store, "K"), token=token)).body == b"v"
         assert (await server.request("GET", f"/v2/key-value-stores/{store}/keys", token=token)).status == 200
-    assert error(await server.request("PUT", record(store, "K"), LARGE, token="john-token"))[0] == 404
+    for value in (b"x", LARGE):
+        refused = await server.request("PUT", record(store, "K"), value, token="john-token")
+        assert error(refused) == (403, "insufficient-permissions")
 
 
 async def test_concurrent_writers_of_one_key(server: StorageServer) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.storages import Access, StorageKind, StorageSchemas
+from actorium.domain.usage import UsageService
 from actorium.services.access import Principal
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages, StorageUpdate
@@ -200,7 +201,7 @@ async def test_unused_unnamed_storages_expire(
     clock.advance(6 * 86_400)
     for kind in StorageKind:
         for storage_id in kept:
-            service.reads.add(kind, storage_id)
+            service.reads.add(jane, kind, storage_id)
     await service.reads.flush()
     clock.advance(2 * 86_400)
     await StorageHousekeeping(database, clock, blobs).sweep()
@@ -240,10 +241,10 @@ async def test_reads_are_counted_later_but_shown_at_once(
     made, _ = await service.get_or_create(jane, kind, None, None)
     other, _ = await service.get_or_create(jane, kind, None, None)
     clock.advance(3)
-    reads.add(kind, made.id, read_count=2)
-    reads.add(kind, made.id, list_count=1)
-    reads.add(kind, made.id, read_count=1)
-    reads.add(StorageKind.DATASET, "deleted-meanwhile", read_count=1)
+    reads.add(jane, kind, made.id, read_count=2)
+    reads.add(jane, kind, made.id, list_count=1)
+    reads.add(jane, kind, made.id, read_count=1)
+    reads.add(jane, StorageKind.DATASET, "deleted-meanwhile", read_count=1)
 
     async def check() -> None:
         shown = await service.resolve(jane, kind, made.id)
@@ -256,7 +257,55 @@ async def test_reads_are_counted_later_but_shown_at_once(
     await check()
     await reads.start()
     await reads.start()
-    reads.add(kind, made.id, read_count=1)
+    reads.add(jane, kind, made.id, read_count=1)
     await reads.stop()
     fresh = Storages(database, clock, ReadCounts(database, clock))
     assert (await fresh.resolve(jane, kind, made.id)).counters["read_count"] == 4
+
+
+async def test_what_was_read_never_seems_less_while_it_is_written_down(
+    service: Storages, reads: ReadCounts, add_user: AddUser, clock: FakeClock
+) -> None:
+    jane = await add_user(JANE, "jane")
+    kind = StorageKind.DATASET
+    made, _ = await service.get_or_create(jane, kind, "counted", None)
+    seen: list[tuple[int, int]] = []
+
+    async def flush() -> None:
+        for _ in range(50):
+            clock.advance(0.001)
+            reads.add(jane, kind, made.id, read_count=1)
+            await reads.flush()
+
+    async def look() -> None:
+        while not flushing.done():
+            shown = await service.resolve(jane, kind, made.id)
+            _, (listed,) = await service.list_owned(jane, kind, unnamed=False, offset=0, limit=1, desc=False)
+            seen.extend((one.counters["read_count"], one.accessed_at) for one in (shown, listed))
+
+    flushing = asyncio.create_task(flush())
+    await look()
+    await flushing
+    assert seen == sorted(seen)
+    assert (await service.resolve(jane, kind, made.id)).counters["read_count"] == 50
+
+
+async def test_a_stop_amid_a_flush_counts_once(
+    service: Storages, add_user: AddUser, clock: FakeClock, database: Database
+) -> None:
+    jane = await add_user(JANE, "jane")
+    kind = StorageKind.DATASET
+    made, _ = await service.get_or_create(jane, kind, None, None)
+    for steps in range(12):
+        counts = ReadCounts(database, clock)
+        await counts.start()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        counts.add(jane, kind, made.id, read_count=1)
+        clock.advance(5)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await counts.stop()
+    assert (await service.resolve(jane, kind, made.id)).counters["read_count"] == 12
+    used = await service.reads.usage.monthly(jane, None)
+    assert used.total == {UsageService.DATASET_READS: 12}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from actorium.api.http import Route
+from actorium.api.http import Route, Router
 from actorium.app import Platform as Program
 from actorium.settings import load_settings
-from support.openapi import given_document, plain
+from support.openapi import Operation, given_document, plain
 from support.platform import Platform, Refused
 
 pytestmark = [pytest.mark.xdist_group("contract")]
@@ -190,14 +190,48 @@ def test_users_see_only_their_own(platform: Platform, sleeper: str) -> None:
     platform.cli("users", "remove", "eve")
 
 
-def test_every_route_is_an_operation_of_the_api(tmp_path: Path) -> None:
-    """Paths, methods and operation ids are those of the API's own document, where one is given."""
-    operations = {(found.method, plain(found.path)): found.id for found in given_document().operations.values()}
+@pytest.fixture(scope="session")
+def documented() -> dict[tuple[str, str], Operation]:
+    """The operations of the API's own document, where one is given, by method and path without parameter names."""
+    return {(found.method, plain(found.path)): found for found in given_document().operations.values()}
+
+
+def test_every_route_is_an_operation_of_the_api(tmp_path: Path, documented: dict[tuple[str, str], Operation]) -> None:
+    """Paths, methods and operation ids are those of the document."""
     wrong = []
     for route in all_routes(tmp_path):
         if route.path.startswith("/actorium/"):
             continue
-        known = operations.get((route.method, plain(route.path)))
+        operation = documented.get((route.method, plain(route.path)))
+        known = operation.id if operation else None
         if known != route.operation_id:
             wrong.append(f"{route.method} {route.path}: {route.operation_id}, the document says {known}")
     assert not wrong, "\n".join(wrong)
+
+
+NOT_SERVED = {
+    "keyValueStore_records_get",
+    "actorRun_keyValueStore_records_get",
+    "actor_runs_last_keyValueStore_records_get",
+    "actorTask_runs_last_keyValueStore_records_get",
+}
+"""The zip of all records of a store."""
+
+
+def test_every_storage_operation_of_the_api_is_served(
+    tmp_path: Path, documented: dict[tuple[str, str], Operation]
+) -> None:
+    """Datasets, key-value stores and request queues, and the default ones below runs and last runs."""
+    tags = re.compile(r"Storage/|(Last Actor( task)? run's d|D)efault (dataset|key-value store|request queue)")
+    wanted = {
+        key: operation.id for key, operation in documented.items() if any(tags.match(tag) for tag in operation.tags)
+    }
+    assert len(wanted) == 38 + 3 * 30
+    routes = all_routes(tmp_path)
+    served = {(route.method, plain(route.path)): route.operation_id for route in routes}
+    missing = {operation for key, operation in wanted.items() if served.get(key) != operation}
+    assert missing == NOT_SERVED
+    router = Router(routes)
+    for method, path in (key for key, operation in wanted.items() if operation not in NOT_SERVED):
+        found = router.find(path.replace("/actors/", "/acts/", 1).replace("{}", NOBODY))
+        assert found is not None and method in found[0], path

@@ -30,6 +30,9 @@ def test_user(client: ApifyClient) -> None:
     limits = client.user().limits()
     assert limits is not None
     assert limits.limits.max_actor_memory_gbytes > 0
+    usage = client.user().monthly_usage()
+    assert usage is not None
+    assert usage.usage_cycle.start_at == limits.monthly_usage_cycle.start_at
 
 
 def test_actors_versions_and_variables(client: ApifyClient) -> None:
@@ -126,6 +129,7 @@ def test_run_life(client: ApifyClient, echo: str) -> None:
     assert run.options.disk_mbytes == 512
     assert run.stats.compute_units == pytest.approx(256 / 1024 * run.stats.duration_millis / 3_600_000)
     assert run.finished_at > run.started_at
+    assert run.usage.actor_compute_units == run.stats.compute_units
     one = client.run(run.id)
     assert one.get().id == run.id
     assert one.dataset().get().id == run.default_dataset_id

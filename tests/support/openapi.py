@@ -24,6 +24,7 @@ class Operation:
     id: str
     method: str
     path: str
+    tags: tuple[str, ...]
     query: dict[str, dict[str, Any]]
     responses: dict[str, dict[str, Any]]
 
@@ -50,6 +51,7 @@ class Document:
             operation["operationId"],
             method.upper(),
             path,
+            tuple(operation["tags"]),
             {found["name"]: self._resolved(found["schema"]) for found in parameters if found["in"] == "query"},
             {status: self._resolved(found) for status, found in operation["responses"].items()},
         )

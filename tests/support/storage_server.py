@@ -28,16 +28,10 @@ class Answer:
     body: bytes
 
 
-@dataclass
-class StorageServer:
-    """A running server and the parts behind it."""
+class Wire:
+    """What is at a URL."""
 
     url: str
-    database: Database
-    blob_directory: Path
-    housekeeping: StorageHousekeeping
-    reads: ReadCounts
-    runs: dict[str, DefaultStorageIds] = field(default_factory=dict)
 
     def client(self, token: str | None = "jane-token") -> ApifyClientAsync:
         return ApifyClientAsync(token, api_url=self.url, api_public_url=self.url, max_retries=0)
@@ -84,6 +78,18 @@ def send(
         return Answer(response.status, response.headers, response.read())
     finally:
         connection.close()
+
+
+@dataclass
+class StorageServer(Wire):
+    """A running server and the parts behind it."""
+
+    url: str
+    database: Database
+    blob_directory: Path
+    housekeeping: StorageHousekeeping
+    reads: ReadCounts
+    runs: dict[str, DefaultStorageIds] = field(default_factory=dict)
 
 
 def data(answer: Answer) -> Any:

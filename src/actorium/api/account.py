@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from starlette.responses import Response
@@ -10,7 +9,9 @@ from starlette.responses import Response
 from actorium.api.http import Call, Route, data_response
 from actorium.api.shapes import iso
 from actorium.domain.models import User
+from actorium.domain.usage import Quantities, month_of, shown
 from actorium.services.limits import Limits
+from actorium.services.usage import Usage
 
 # All ten, or the Python client silently takes the answer for another user's.
 _FEATURES = (
@@ -39,15 +40,17 @@ class UserLookup(Protocol):
 class AccountRoutes:
     """Handlers of the user routes."""
 
-    def __init__(self, users: UserLookup, limits: Limits) -> None:
+    def __init__(self, users: UserLookup, limits: Limits, usage: Usage) -> None:
         self._users = users
         self._limits = limits
+        self._usage = usage
 
     def routes(self) -> list[Route]:
         """All routes of this module."""
         return [
             Route("GET", "/v2/users/me", "users_me_get", self.me),
             Route("GET", "/v2/users/me/limits", "users_me_limits_get", self.limits),
+            Route("GET", "/v2/users/me/usage/monthly", "users_me_usage_monthly_get", self.monthly_usage),
             Route("GET", "/v2/users/{userId}", "user_get", self.get, public=True),
         ]
 
@@ -74,16 +77,12 @@ class AccountRoutes:
     async def limits(self, call: Call) -> Response:
         """What the server allows, and what the caller uses of it."""
         current = await self._limits.current(call.principal)
-        start = datetime.fromtimestamp(current.at / 1000, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        end = start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
+        start_at, end_at = month_of(current.at)
         total_gbytes = self._limits.max_total_memory_mbytes / 1024
         unlimited = 1_000_000_000.0
         return data_response(
             {
-                "monthlyUsageCycle": {
-                    "startAt": iso(round(start.timestamp() * 1000)),
-                    "endAt": iso(round(end.timestamp() * 1000) - 1),
-                },
+                "monthlyUsageCycle": {"startAt": iso(start_at), "endAt": iso(end_at)},
                 "limits": {
                     "maxMonthlyUsageUsd": unlimited,
                     "maxMonthlyActorComputeUnits": unlimited,
@@ -112,6 +111,23 @@ class AccountRoutes:
             }
         )
 
+    async def monthly_usage(self, call: Call) -> Response:
+        """What the caller used this month, or in the month around ``date``. Nothing has a price here."""
+        used = await self._usage.monthly(call.principal, call.query.date("date"))
+        free = {"baseUnitPriceUsd": 0.0, "amountAfterVolumeDiscountUsd": 0.0, "priceTiers": []}
+        return data_response(
+            {
+                "usageCycle": {"startAt": iso(used.start_at), "endAt": iso(used.end_at)},
+                "monthlyServiceUsage": {name: item | free for name, item in _items(used.total).items()},
+                "dailyServiceUsages": [
+                    {"date": iso(day), "serviceUsage": _items(quantities), "totalUsageCreditsUsd": 0.0}
+                    for day, quantities in used.days.items()
+                ],
+                "totalUsageCreditsUsdBeforeVolumeDiscount": 0.0,
+                "totalUsageCreditsUsdAfterVolumeDiscount": 0.0,
+            }
+        )
+
     def _plan(self) -> dict[str, Any]:
         return {
             "id": "SELF_HOSTED",
@@ -136,6 +152,10 @@ class AccountRoutes:
             "availableAddOns": [],
             "tier": "FREE",
         }
+
+
+def _items(quantities: Quantities) -> dict[str, dict[str, Any]]:
+    return {name: {"quantity": quantity, "baseAmountUsd": 0.0} for name, quantity in shown(quantities).items()}
 
 
 def _profile(user: User) -> dict[str, Any]:

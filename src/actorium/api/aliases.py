@@ -8,7 +8,9 @@ import msgspec
 from starlette.responses import Response
 
 from actorium.api.http import Call, Handler, Route
+from actorium.api.runs import RunRoutes
 from actorium.api.storages import WORDS
+from actorium.domain.models import Run
 from actorium.domain.storages import DefaultStorageIds, StorageKind
 
 ResolveRun = Callable[[Call], Awaitable[DefaultStorageIds]]
@@ -22,6 +24,29 @@ _SEGMENTS = {
 
 LAST_RUN_FILTERS = ("status", "origin")
 """Query parameters that choose the last run; clients send them along on every call below it."""
+
+
+def default_storages(targets: Iterable[Route], runs: RunRoutes) -> list[Route]:
+    """Every alias of the storage routes ``targets``, under each path that means a run."""
+    targets = tuple(targets)
+    return [
+        *storage_aliases("/v2/actor-runs/{runId}", "actorRun", targets, _storages_of(runs.find)),
+        *storage_aliases("/v2/actors/{actorId}/runs/last", "actor_runs_last", targets, _storages_of(runs.last_run)),
+        *storage_aliases(
+            "/v2/actor-tasks/{actorTaskId}/runs/last",
+            "actorTask_runs_last",
+            targets,
+            _storages_of(runs.last_run_of_task),
+        ),
+    ]
+
+
+def _storages_of(find_run: Callable[[Call], Awaitable[Run]]) -> ResolveRun:
+    async def resolve(call: Call) -> DefaultStorageIds:
+        run = await find_run(call)
+        return DefaultStorageIds(run.default_dataset_id, run.default_key_value_store_id, run.default_request_queue_id)
+
+    return resolve
 
 
 def storage_aliases(

@@ -16,6 +16,7 @@ _FALSE = frozenset({"0", "false"})
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 MAX_PAGE = 1000
+_MAX_OFFSET = 2**53
 
 
 class Query:
@@ -125,11 +126,22 @@ class Query:
             moment = moment.replace(tzinfo=UTC)
         return round(moment.timestamp() * 1000)
 
+    def date(self, name: str) -> int | None:
+        """A day ``YYYY-MM-DD`` as its first millisecond in UTC."""
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            moment = datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC)
+        except ValueError:
+            raise self._refuse(name, value, "a date such as 2026-01-31") from None
+        return round(moment.timestamp() * 1000)
+
     def page(self, *, max_limit: int = MAX_PAGE) -> tuple[int, int]:
         """``(offset, limit)`` of a list. ``limit`` 0 means none and, like a larger one, becomes ``max_limit``."""
         offset = self.integer("offset", minimum=0) or 0
         limit = self.integer("limit", minimum=0) or max_limit
-        return offset, min(limit, max_limit)
+        return min(offset, _MAX_OFFSET), min(limit, max_limit)
 
     @staticmethod
     def _refuse(name: str, value: str, allowed: str) -> ApiError:

@@ -7,6 +7,7 @@ from typing import Any
 from actorium.domain.models import Run
 from actorium.domain.pricing import compute_units
 from actorium.domain.times import iso, iso_or_none
+from actorium.domain.usage import Quantities, UsageService, shown
 from actorium.kit import Clock
 
 
@@ -17,8 +18,8 @@ class RunShapes:
         self._clock = clock
         self._web_server_host = web_server_host
 
-    def full(self, run: Run, base_url: str) -> dict[str, Any]:
-        """The run with every field."""
+    def full(self, run: Run, base_url: str, used: Quantities | None) -> dict[str, Any]:
+        """The run with every field; what it ``used`` is left out for callers who may not know (``None``)."""
         duration_millis = self._duration_millis(run)
         units = compute_units(run.options.memory_mbytes, duration_millis)
         shape: dict[str, Any] = {
@@ -41,11 +42,13 @@ class RunShapes:
             "defaultRequestQueueId": run.default_request_queue_id,
             "storageIds": run.storage_ids,
             "platformUsageBillingModel": "USER",
-            "usage": {"ACTOR_COMPUTE_UNITS": units},
-            "usageUsd": {"ACTOR_COMPUTE_UNITS": 0.0},
-            "usageTotalUsd": 0.0,
             "consoleUrl": f"{base_url}/actors/{run.actor_id}/runs/{run.id}",
         }
+        if used is not None:
+            quantities = shown(used) | {UsageService.ACTOR_COMPUTE_UNITS.value: units}
+            shape["usage"] = quantities
+            shape["usageUsd"] = dict.fromkeys(quantities, 0.0)
+            shape["usageTotalUsd"] = 0.0
         # Absent until a message was ever set. docs: runs, section 1.
         if run.status_message is not None:
             shape["statusMessage"] = run.status_message

@@ -16,6 +16,7 @@ from actorium.domain.inputs import RunInput
 from actorium.domain.models import Actor, GeneralAccess, JobStatus, Meta, Origin, Run
 from actorium.services.access import Principal
 from actorium.services.runs import MessageUpdate, RunFilter, Runs, StartOptions
+from actorium.services.usage import Usage
 
 _STATUSES = frozenset(status.value for status in JobStatus)
 _ORIGINS = frozenset(origin.value for origin in Origin)
@@ -69,9 +70,10 @@ def start_options(query: Query) -> StartOptions:
 class RunRoutes:
     """Handlers of the run routes."""
 
-    def __init__(self, runs: Runs, actors: ActorLookup, shapes: RunShapes, logs: Logs) -> None:
+    def __init__(self, runs: Runs, actors: ActorLookup, usage: Usage, shapes: RunShapes, logs: Logs) -> None:
         self._runs = runs
         self._actors = actors
+        self._usage = usage
         self._shapes = shapes
         self._logs = logs
 
@@ -99,15 +101,18 @@ class RunRoutes:
             Route("POST", f"{actor}/runs/{{runId}}/resurrect", "actor_run_resurrect_post", self.resurrect_of_actor),
         ]
 
+    async def find(self, call: Call) -> Run:
+        """The run the path of this call names."""
+        return await self._runs.get(call.principal_or_none, call.path["runId"])
+
     async def last_run(self, call: Call) -> Run:
-        """The run ``runs/last`` means in this call."""
+        """The run ``runs/last`` of an Actor means in this call."""
         actor = await self._actors.resolve(call.principal, call.path["actorId"])
-        status, origin = call.query.text("status"), call.query.text("origin")
-        if status is not None and status not in _STATUSES:
-            raise invalid("Status parameter has an invalid value")
-        if origin is not None and origin not in _ORIGINS:
-            raise invalid("Origin parameter has an invalid value")
-        return await self._runs.last(call.principal, actor.id, RunFilter((status,) if status else (), origin))
+        return await self._runs.last(call.principal, _last_filter(call.query), actor_id=actor.id)
+
+    async def last_run_of_task(self, call: Call) -> Run:
+        """The run ``runs/last`` of a task means in this call."""
+        return await self._runs.last(call.principal, _last_filter(call.query), task_id=call.path["actorTaskId"])
 
     async def start(self, call: Call) -> Response:
         """Start a run; the body is its input."""
@@ -125,23 +130,22 @@ class RunRoutes:
         run = await self._runs.start(call.principal, call.path["actorId"], asked, body, request_meta(call))
         run = await self._runs.wait(run, wait)
         location = f"{call.public_base_url}/v2/actor-runs/{run.id}"
-        return self._answer(call, run, 201, {"Location": location})
+        return await self._answer(call, run, 201, {"Location": location})
 
     async def get(self, call: Call) -> Response:
         """One run."""
         wait = wait_secs(call.query)
-        run = await self._runs.get(call.principal_or_none, call.path["runId"])
-        return self._answer(call, await self._runs.wait(run, wait))
+        return await self._answer(call, await self._runs.wait(await self.find(call), wait))
 
     async def get_last(self, call: Call) -> Response:
         """The caller's last run of an Actor."""
         wait = wait_secs(call.query)
-        return self._answer(call, await self._runs.wait(await self.last_run(call), wait))
+        return await self._answer(call, await self._runs.wait(await self.last_run(call), wait))
 
     async def get_of_actor(self, call: Call) -> Response:
         """One run, by way of its Actor."""
         wait = wait_secs(call.query)
-        return self._answer(call, await self._runs.wait(await self._of_actor(call), wait))
+        return await self._answer(call, await self._runs.wait(await self._of_actor(call), wait))
 
     async def list(self, call: Call) -> Response:
         """The caller's runs."""
@@ -171,7 +175,7 @@ class RunRoutes:
         """Replace the status message, or say who may read the run."""
         change = _message_update(await call.json_object())
         run = await self._runs.get_own(call.principal, call.path["runId"])
-        return self._answer(call, await self._runs.update(run, change))
+        return await self._answer(call, await self._runs.update(run, change))
 
     async def delete(self, call: Call) -> Response:
         """Delete a finished run."""
@@ -191,30 +195,30 @@ class RunRoutes:
         return await self._abort(call, await self._of_actor(call))
 
     async def _abort(self, call: Call, run: Run) -> Response:
-        return self._answer(call, await self._runs.abort(run, gracefully=call.query.flag("gracefully")))
+        return await self._answer(call, await self._runs.abort(run, gracefully=call.query.flag("gracefully")))
 
     async def resurrect(self, call: Call) -> Response:
         """Resurrect a finished run."""
         run = await self._runs.get_own(call.principal, call.path["runId"])
-        return self._answer(call, await self._runs.resurrect(run, start_options(call.query)))
+        return await self._answer(call, await self._runs.resurrect(run, start_options(call.query)))
 
     async def resurrect_of_actor(self, call: Call) -> Response:
         """Resurrect a finished run, by way of its Actor."""
         run = await self._of_actor(call)
-        return self._answer(call, await self._runs.resurrect(run, start_options(call.query)))
+        return await self._answer(call, await self._runs.resurrect(run, start_options(call.query)))
 
     async def reboot(self, call: Call) -> Response:
         """Start the run's process anew."""
         run = await self._runs.get_own(call.principal, call.path["runId"])
-        return self._answer(call, await self._runs.reboot(run))
+        return await self._answer(call, await self._runs.reboot(run))
 
     async def reboot_last(self, call: Call) -> Response:
         """Start the last run's process anew."""
-        return self._answer(call, await self._runs.reboot(await self.last_run(call)))
+        return await self._answer(call, await self._runs.reboot(await self.last_run(call)))
 
     async def log(self, call: Call) -> Response:
         """The run's log."""
-        run = await self._runs.get(call.principal_or_none, call.path["runId"])
+        run = await self.find(call)
         return await self._logs.log_response(call, run.id, f"run-{run.id}.log")
 
     async def log_of_last(self, call: Call) -> Response:
@@ -226,8 +230,18 @@ class RunRoutes:
         actor = await self._actors.resolve(call.principal, call.path["actorId"])
         return await self._runs.get_own(call.principal, call.path["runId"], actor.id)
 
-    def _answer(self, call: Call, run: Run, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-        return data_response(self._shapes.full(run, call.public_base_url), status, headers)
+    async def _answer(self, call: Call, run: Run, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+        used = await self._usage.of_run(call.principal_or_none, run)
+        return data_response(self._shapes.full(run, call.public_base_url, used), status, headers)
+
+
+def _last_filter(query: Query) -> RunFilter:
+    status, origin = query.text("status"), query.text("origin")
+    if status is not None and status not in _STATUSES:
+        raise invalid("Status parameter has an invalid value")
+    if origin is not None and origin not in _ORIGINS:
+        raise invalid("Origin parameter has an invalid value")
+    return RunFilter((status,) if status else (), origin)
 
 
 def _message_update(body: dict[str, Any]) -> MessageUpdate:

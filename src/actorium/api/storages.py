@@ -118,9 +118,11 @@ def storage_shape(storage: Storage, *, base_url: str, is_owner: bool, now: int) 
     return shape
 
 
-def list_item_shape(storage: Storage, user_agent: str | None) -> dict[str, Any]:
-    """A storage as lists show it."""
+def list_item_shape(storage: Storage, user_agent: str | None, expires_at: int | None) -> dict[str, Any]:
+    """A storage as lists show it. openapi: RequestQueueShort, the only kind with ``expireAt``."""
     shape = _common(storage, in_list=True)
+    if storage.kind is StorageKind.REQUEST_QUEUE and expires_at is not None:
+        shape["expireAt"] = iso(expires_at)
     if storage.name is None and _MODELS_WITHOUT_NULL_NAMES.match(user_agent or ""):
         shape["name"] = ""
     return shape
@@ -139,8 +141,8 @@ def _update_of(body: dict[str, Any]) -> StorageUpdate:
         allowed = ", ".join(sorted(GeneralAccess))
         raise invalid(f"Field generalAccess has an invalid value {general_access!r}: it must be one of {allowed}.")
     title: Any = body.get("title", msgspec.UNSET)
-    if title is not msgspec.UNSET and title is not None and not isinstance(title, str):
-        raise invalid("Field title must be a text or null.")
+    if title is not msgspec.UNSET and title is not None and (not isinstance(title, str) or "\0" in title):
+        raise invalid("Field title must be a text without the character U+0000, or null.")
     name: Any = body.get("name", msgspec.UNSET)
     if name is not msgspec.UNSET and name is not None:
         check_name(name)
@@ -184,7 +186,7 @@ class StorageRoutes:
             total, found = await self._storages.list_owned(
                 call.principal, self._kind, unnamed=unnamed, offset=offset, limit=limit, desc=desc
             )
-        items = [list_item_shape(storage, call.user_agent) for storage in found]
+        items = [list_item_shape(one, call.user_agent, self._storages.expires_at(one)) for one in found]
         return data_response(page(items, total=total, offset=offset, limit=limit, desc=desc, unnamed=unnamed))
 
     async def create(self, call: Call) -> Response:

@@ -10,6 +10,7 @@ import msgspec
 
 from actorium.domain.errors import ApiError, ErrorType, invalid
 from actorium.domain.models import GeneralAccess
+from actorium.domain.times import DAY_MS
 
 _ID = re.compile(r"[a-zA-Z0-9]{17}")
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
@@ -57,6 +58,16 @@ class Storage(msgspec.Struct, frozen=True):
     url_signing_secret_key: str | None = None
     schema: dict[str, Any] | None = None
     fields: list[str] | None = None
+
+
+def expires_at(storage: Storage, unnamed_days: int) -> int | None:
+    """When a storage expires if nobody uses it; ``None`` for one that is kept. ``unnamed_days`` 0 keeps all.
+
+    Only storages without a name that no run made expire; those of a run live as long as the run.
+    """
+    if not unnamed_days or storage.name is not None or storage.run_id is not None:
+        return None
+    return storage.accessed_at + unnamed_days * DAY_MS
 
 
 class Guarded(msgspec.Struct, frozen=True):
@@ -191,23 +202,24 @@ def check_access(
 ) -> _S:
     """``storage`` if the caller ``user_id`` (``None``: anonymous) may have ``access``; raises 403 or 404.
 
-    Another user's storage does not exist for a caller who may not read it; an anonymous reader is told
-    that a token is missing (docs: general-resource-access). ``signed`` is a valid signature for this read.
+    Another user's storage does not exist for a caller who may not read it; an anonymous reader, and one who may read
+    but wants to change it, is told to come with another token (docs: general-resource-access). ``signed`` is a valid
+    signature for this read.
     """
     if storage is None:
         raise missing(kind, reference)
     if user_id is not None and storage.user_id == user_id:
         return storage
-    if access is Access.READ:
-        general = storage.general_access
-        if signed or general == GeneralAccess.ANYONE_WITH_NAME_CAN_READ:
-            return storage
-        if general == GeneralAccess.ANYONE_WITH_ID_CAN_READ and not reference.by_name:
-            return storage
-        if user_id is None:
-            raise ApiError(
-                ErrorType.INSUFFICIENT_PERMISSIONS,
-                f"Insufficient permissions for the {kind}. Make sure you're passing a correct API token "
-                "and that it has the required permissions.",
-            )
+    general = storage.general_access
+    is_open = general == GeneralAccess.ANYONE_WITH_NAME_CAN_READ or (
+        general == GeneralAccess.ANYONE_WITH_ID_CAN_READ and not reference.by_name
+    )
+    if access is Access.READ and (signed or is_open):
+        return storage
+    if is_open or user_id is None:
+        raise ApiError(
+            ErrorType.INSUFFICIENT_PERMISSIONS,
+            f"Insufficient permissions for the {kind}. Make sure you're passing a correct API token "
+            "and that it has the required permissions.",
+        )
     raise missing(kind, reference)

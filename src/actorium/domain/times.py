@@ -11,6 +11,9 @@ def _second(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
+DAY_MS = 86_400_000
+
+
 def iso(at_ms: int) -> str:
     """A time as the API writes it: UTC, exactly three decimals, ``Z``."""
     seconds, millis = divmod(at_ms, 1000)

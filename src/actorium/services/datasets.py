@@ -17,7 +17,7 @@ from actorium.domain.storages import Access, Guarded, Reference, Storage, Storag
 from actorium.kit import Clock
 from actorium.services.access import Principal
 from actorium.services.block_merging import BlockMerging
-from actorium.services.storages import ReadCounts, Storages, open_storage
+from actorium.services.storages import ReadCounts, Storages, open_storage, refusal
 from actorium.storage import datasets, storages
 from actorium.storage.datasets import Block, Found, SchemaUncheckedError
 from actorium.storage.db import Database, Tx
@@ -51,10 +51,17 @@ class Items:
     """A window of items. The end is fixed when it is opened, so pushes meanwhile do not show."""
 
     def __init__(
-        self, db: Database, reads: ReadCounts | None, found: Found, window: Window, blocks: list[Block]
+        self,
+        db: Database,
+        reads: ReadCounts | None,
+        reader: Principal | None,
+        found: Found,
+        window: Window,
+        blocks: list[Block],
     ) -> None:
         self._db = db
         self._reads = reads
+        self._reader = reader
         self._found = found
         self._blocks = blocks
         self.dataset_id = found.dataset.id
@@ -81,7 +88,7 @@ class Items:
 
     def again(self) -> Items:
         """The same window from its beginning, for a look that does not count as a read."""
-        return Items(self._db, None, self._found, self.window, self._blocks)
+        return Items(self._db, None, None, self._found, self.window, self._blocks)
 
     async def pages(self) -> AsyncIterator[tuple[list[bytes], bool]]:
         """JSON texts of the items in reading order, about a megabyte at a time, and whether that was the last page.
@@ -112,9 +119,8 @@ class Items:
             if not parts:
                 raise DatasetGoneError(self.dataset_id)
             if self._reads is not None:
-                self._reads.add(
-                    StorageKind.DATASET, self.dataset_id, read_count=sum(end - start for _, start, end in parts)
-                )
+                rows = sum(end - start for _, start, end in parts)
+                self._reads.add(self._reader, StorageKind.DATASET, self.dataset_id, read_count=rows)
             is_last = self._start >= self._end
             yield parts, is_last
             if not is_last:
@@ -174,13 +180,12 @@ class Datasets:
         async def op(tx: Tx) -> str:
             dataset_id = await datasets.append(tx, condition, args, new, now, checked_id=checked_id)
             if dataset_id is None:
-                raise missing(StorageKind.DATASET, reference)
+                raise await refusal(tx, principal, StorageKind.DATASET, reference)
             return dataset_id
 
         while True:
             try:
-                self._merging.note(await self._db.write("push dataset items", op, lane=reference.lane))
-                return
+                dataset_id = await self._db.write("push dataset items", op, lane=reference.lane)
             except SchemaUncheckedError as unchecked:
                 # The name may have gone to another dataset by the second time; then its schema is asked for.
                 await _check_items(unchecked.schema, new)
@@ -188,6 +193,10 @@ class Datasets:
                 if len(self._schemas) >= _SCHEMAS:
                     self._schemas.clear()
                 self._schemas[checked_id] = unchecked.schema
+            else:
+                self._merging.note(dataset_id)
+                self._reads.usage.add(principal, StorageKind.DATASET, write_count=new.count)
+                return
 
     async def open_items(
         self, principal: Principal | None, text: str, window: Window, *, signature: str | None = None
@@ -205,7 +214,7 @@ class Datasets:
             return found, await datasets.read_blocks(tx, dataset.id, start, end, desc=window.desc)
 
         found, blocks = await self._db.read("read dataset items", op)
-        return Items(self._db, self._reads, found, window, blocks)
+        return Items(self._db, self._reads, principal, found, window, blocks)
 
     async def view(self, principal: Principal | None, text: str, name: str, *, signature: str | None = None) -> View:
         """What the view ``name`` of the dataset's schema asks for. Raises 400 when there is none."""

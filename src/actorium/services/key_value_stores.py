@@ -9,10 +9,10 @@ import msgspec
 from actorium.domain.errors import ApiError, ErrorType, not_found
 from actorium.domain.records import Key, NewRecord, Record, check_key
 from actorium.domain.signing import is_content_signature, is_record_signature
-from actorium.domain.storages import Access, Guarded, Reference, StorageKind, check_access, missing
+from actorium.domain.storages import Access, Guarded, Reference, StorageKind, check_access
 from actorium.kit import Clock, random_text
 from actorium.services.access import Principal
-from actorium.services.storages import ReadCounts, Storages
+from actorium.services.storages import ReadCounts, Storages, refusal
 from actorium.storage import key_value_stores as records
 from actorium.storage import storages
 from actorium.storage.blobs import Blobs
@@ -76,19 +76,21 @@ class KeyValueStores:
             if size > INLINE_BYTES:
                 return await self._put_blob(principal, reference, key, content_type, content_encoding, head, chunks)
         record = NewRecord(key, content_type, content_encoding, size, b"".join(head))
-        return await self._commit(principal.user_id, reference, record)
+        return await self._commit(principal, reference, record)
 
-    async def _commit(self, user_id: str, reference: Reference, record: NewRecord) -> str:
-        condition, args = storages.where_owned(reference, user_id)
+    async def _commit(self, principal: Principal, reference: Reference, record: NewRecord) -> str:
+        condition, args = storages.where_owned(reference, principal.user_id)
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> str:
             store_id = await records.put(tx, condition, args, record, now)
             if store_id is None:
-                raise missing(_KIND, reference)
+                raise await refusal(tx, principal, _KIND, reference)
             return store_id
 
-        return await self._db.write("put record", op, lane=reference.lane)
+        store_id = await self._db.write("put record", op, lane=reference.lane)
+        self._reads.usage.add(principal, _KIND, write_count=1)
+        return store_id
 
     async def _put_blob(
         self,
@@ -112,7 +114,7 @@ class KeyValueStores:
         try:
             size = await self._blobs.put(blob_key, self._bounded(head, rest))
             record = NewRecord(key, content_type, content_encoding, size, blob_key=blob_key)
-            return await self._commit(principal.user_id, reference, record)
+            return await self._commit(principal, reference, record)
         except BaseException as error:
             # Only a row still there may be touched: a record that was committed after all has taken it out.
             was_claimed = isinstance(error, BlobClaimedError)
@@ -152,7 +154,7 @@ class KeyValueStores:
             return self._check(principal, reference, store, Access.READ, signed=signed), record
 
         store, record = await self._db.read("get record", op)
-        self._reads.add(_KIND, store.id, read_count=1)
+        self._reads.add(principal, _KIND, store.id, read_count=int(record is not None))
         if record is None:
             raise not_found("Record")
         return record
@@ -186,9 +188,10 @@ class KeyValueStores:
 
         async def op(tx: Tx) -> None:
             if await records.delete(tx, condition, args, key, now) is None:
-                raise missing(_KIND, reference)
+                raise await refusal(tx, principal, _KIND, reference)
 
         await self._db.write("delete record", op, lane=reference.lane)
+        self._reads.usage.add(principal, _KIND, write_count=1)
 
     async def list_keys(
         self,
@@ -211,7 +214,7 @@ class KeyValueStores:
             return store, await records.list_keys(tx, store.id, prefix=prefix, after=after, limit=limit + 1)
 
         store, keys = await self._db.read("list keys", op)
-        self._reads.add(_KIND, store.id, list_count=1)
+        self._reads.add(principal, _KIND, store.id, list_count=1)
         return KeyPage(store.id, store.url_signing_secret_key, keys[:limit], len(keys) > limit)
 
     @staticmethod

@@ -5,17 +5,16 @@ from __future__ import annotations
 import msgspec
 
 from actorium.domain.actors import MAX_ACTORS
-from actorium.domain.pricing import compute_units
+from actorium.domain.usage import UsageService, compute_units_of
 from actorium.kit import Clock
 from actorium.services.access import Principal
+from actorium.services.usage import Usage
 from actorium.storage import catalog, jobs
 from actorium.storage.db import Database, Tx
 
-_MONTH_MS = 31 * 24 * 3600 * 1000
-
 
 class InUse(msgspec.Struct, frozen=True):
-    """What a user has in use ``at`` a moment; ``month_compute_units`` are those of the last 31 days."""
+    """What a user has in use ``at`` a moment; ``month_compute_units`` are those of the current UTC month."""
 
     at: int
     memory_mbytes: int
@@ -27,8 +26,11 @@ class InUse(msgspec.Struct, frozen=True):
 class Limits:
     """Reads limits and use."""
 
-    def __init__(self, db: Database, clock: Clock, max_total_memory_mbytes: int, max_concurrent_runs: int) -> None:
+    def __init__(
+        self, db: Database, clock: Clock, usage: Usage, max_total_memory_mbytes: int, max_concurrent_runs: int
+    ) -> None:
         self._db = db
+        self._usage = usage
         self._clock = clock
         self.max_total_memory_mbytes = max_total_memory_mbytes
         self.max_concurrent_runs = max_concurrent_runs
@@ -37,20 +39,17 @@ class Limits:
     async def current(self, principal: Principal) -> InUse:
         """What the caller has in use now."""
         now = self._clock.now_ms()
+        used = (await self._usage.monthly(principal, now)).total
+        units = compute_units_of(used.get(UsageService.ACTOR_COMPUTE_UNITS, 0))
 
         async def op(tx: Tx) -> InUse:
             live = [run for run in await jobs.list_live_runs(tx) if run.user_id == principal.user_id]
-            recent, _ = await jobs.list_runs(
-                tx, user_id=principal.user_id, started_after=now - _MONTH_MS, limit=1_000_000
-            )
             return InUse(
                 at=now,
                 memory_mbytes=sum(run.options.memory_mbytes for run in live),
                 live_run_count=len(live),
                 actor_count=await catalog.count_actors(tx, principal.user_id),
-                month_compute_units=sum(
-                    compute_units(run.options.memory_mbytes, run.stats.duration_millis) for run in recent
-                ),
+                month_compute_units=units,
             )
 
         return await self._db.read("use of limits", op)

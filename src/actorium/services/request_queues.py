@@ -12,7 +12,7 @@ from actorium.domain.requests import Client, NewRequest, StoredRequest
 from actorium.domain.storages import Access, Reference, StorageKind, missing
 from actorium.kit import Clock
 from actorium.services.access import Principal
-from actorium.services.storages import ReadCounts, Storages, open_storage
+from actorium.services.storages import ReadCounts, Storages, open_storage, refusal
 from actorium.storage import queues, storages
 from actorium.storage.db import Database, Tx
 from actorium.storage.queues import Added, LockRefusedError, Queue
@@ -46,7 +46,9 @@ class RequestQueues:
         async def change(tx: Tx, queue: Queue, now: int) -> Sequence[Added]:
             return await queues.add(tx, queue, requests, forefront=forefront, now=now)
 
-        return await self._change("add requests", principal, text, client, change)
+        added = await self._change("add requests", principal, text, client, change)
+        self._count_writes(principal, len(requests))
+        return added
 
     async def put(
         self, principal: Principal, text: str, client: Client, request: NewRequest, *, forefront: bool
@@ -56,7 +58,9 @@ class RequestQueues:
         async def change(tx: Tx, queue: Queue, now: int) -> Added:
             return await queues.put(tx, queue, request, forefront=forefront, now=now)
 
-        return await self._change("put request", principal, text, client, change)
+        put = await self._change("put request", principal, text, client, change)
+        self._count_writes(principal, 1)
+        return put
 
     async def delete(self, principal: Principal, text: str, client: Client, wanted_id: str) -> None:
         """Delete a request. Raises 404."""
@@ -66,14 +70,15 @@ class RequestQueues:
                 raise not_found("Request")
 
         await self._change("delete request", principal, text, client, change)
+        self._count_writes(principal, 1)
 
     async def delete_batch(self, principal: Principal, text: str, client: Client, wanted_ids: Sequence[str]) -> None:
         """Delete requests; missing ones are fine."""
 
-        async def change(tx: Tx, queue: Queue, _now: int) -> None:
-            await queues.delete(tx, queue, list(dict.fromkeys(wanted_ids)))
+        async def change(tx: Tx, queue: Queue, _now: int) -> int:
+            return len(await queues.delete(tx, queue, list(dict.fromkeys(wanted_ids))))
 
-        await self._change("delete requests", principal, text, client, change)
+        self._count_writes(principal, await self._change("delete requests", principal, text, client, change))
 
     async def get(self, principal: Principal | None, text: str, wanted_id: str) -> tuple[StoredRequest, int]:
         """One request and the time it was read. Raises 404."""
@@ -85,7 +90,7 @@ class RequestQueues:
             return queue.id, await queues.get(tx, queue.id, wanted_id)
 
         queue_id, found = await self._db.read("get request", op)
-        self._count_reads(queue_id, read_count=1)
+        self._count_reads(principal, queue_id, read_count=int(found is not None))
         if found is None:
             raise not_found("Request")
         return found, now
@@ -110,7 +115,7 @@ class RequestQueues:
             return queue.id, found, now
 
         queue_id, found, now = await self._look("list requests", principal, text, client, look)
-        self._count_reads(queue_id, read_count=len(found))
+        self._count_reads(principal, queue_id, read_count=len(found))
         return found, now
 
     async def head(self, principal: Principal | None, text: str, client: Client, limit: int) -> Head:
@@ -121,7 +126,7 @@ class RequestQueues:
             return queue.id, Head(items, queue.modified_at, queue.had_multiple_clients)
 
         queue_id, found = await self._look("read head", principal, text, client, look)
-        self._count_reads(queue_id, head_item_read_count=len(found.items))
+        self._count_reads(principal, queue_id, head_item_read_count=len(found.items))
         return found
 
     async def lock_head(self, principal: Principal, text: str, client: Client, *, limit: int, lock_secs: int) -> Head:
@@ -132,7 +137,9 @@ class RequestQueues:
             has_locked = bool(items) or await queues.has_locked(tx, queue.id, now)
             return Head(items, queue.modified_at, queue.had_multiple_clients, now + lock_secs * 1000, has_locked)
 
-        return await self._change("lock head", principal, text, client, change, changes_content=False)
+        locked = await self._change("lock head", principal, text, client, change, changes_content=False)
+        self._count_writes(principal, len(locked.items))
+        return locked
 
     async def prolong_lock(
         self, principal: Principal, text: str, client: Client, wanted_id: str, *, lock_secs: int, forefront: bool
@@ -150,7 +157,9 @@ class RequestQueues:
                 raise not_found("Request")
             return expires_at
 
-        return await self._change("prolong lock", principal, text, client, change)
+        expires_at = await self._change("prolong lock", principal, text, client, change)
+        self._count_writes(principal, 1)
+        return expires_at
 
     async def delete_lock(
         self, principal: Principal, text: str, client: Client, wanted_id: str, *, forefront: bool
@@ -166,6 +175,7 @@ class RequestQueues:
                 raise not_found("Request")
 
         await self._change("delete lock", principal, text, client, change)
+        self._count_writes(principal, 1)
 
     async def unlock(self, principal: Principal, text: str, client: Client) -> int:
         """Release every lock of the caller's; returns how many there were."""
@@ -173,7 +183,9 @@ class RequestQueues:
         async def change(tx: Tx, queue: Queue, now: int) -> int:
             return await queues.unlock(tx, queue, client, now)
 
-        return await self._change("unlock requests", principal, text, client, change)
+        count = await self._change("unlock requests", principal, text, client, change)
+        self._count_writes(principal, count)
+        return count
 
     async def _change(
         self,
@@ -192,7 +204,7 @@ class RequestQueues:
         async def op(tx: Tx) -> T:
             queue = await queues.open_queue(tx, condition, args, for_change=True)
             if queue is None:
-                raise missing(StorageKind.REQUEST_QUEUE, reference)
+                raise await refusal(tx, principal, StorageKind.REQUEST_QUEUE, reference)
             queue.note(client)
             if changes_content:
                 queue.modified_at = now
@@ -231,8 +243,12 @@ class RequestQueues:
             await self._db.write("note client", note, lane=reference.lane)
         return result
 
-    def _count_reads(self, queue_id: str, **counts: int) -> None:
-        self._reads.add(StorageKind.REQUEST_QUEUE, queue_id, **counts)
+    def _count_reads(self, principal: Principal | None, queue_id: str, **counts: int) -> None:
+        self._reads.add(principal, StorageKind.REQUEST_QUEUE, queue_id, **counts)
+
+    def _count_writes(self, principal: Principal, count: int) -> None:
+        """The queue's own counter grows in the same transaction as its content."""
+        self._reads.usage.add(principal, StorageKind.REQUEST_QUEUE, write_count=count)
 
 
 def _refused(wanted_id: str) -> ApiError:

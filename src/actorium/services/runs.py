@@ -257,7 +257,11 @@ class Runs:
 
     async def get(self, principal: Principal | None, run_id: str) -> Run:
         """A run the caller may see: an own one, or one anybody with its id may read."""
-        run = await self._find(run_id)
+
+        async def op(tx: Tx) -> Run | None:
+            return await jobs.get_run(tx, run_id)
+
+        run = await self._db.read("get run", op)
         if run is not None and (
             (principal is not None and principal.owns(run.user_id))
             or run.general_access == GeneralAccess.ANYONE_WITH_ID_CAN_READ
@@ -266,19 +270,6 @@ class Runs:
         if principal is None:
             raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")
         raise not_found("Actor run")
-
-    async def get_signed(self, run_id: str) -> Run:
-        """A run whose storage a call with a signature asks for; the storage checks whether the signature opens it."""
-        run = await self._find(run_id)
-        if run is None:
-            raise not_found("Actor run")
-        return run
-
-    async def _find(self, run_id: str) -> Run | None:
-        async def op(tx: Tx) -> Run | None:
-            return await jobs.get_run(tx, run_id)
-
-        return await self._db.read("get run", op)
 
     async def get_own(self, principal: Principal, run_id: str, actor_id: str | None = None) -> Run:
         """A run of the caller's own, where given one of ``actor_id``."""
@@ -296,6 +287,7 @@ class Runs:
         limit: int,
         desc: bool,
         actor_id: str | None = None,
+        task_id: str | None = None,
     ) -> tuple[Sequence[Run], int]:
         """A page of the caller's runs and their total number."""
 
@@ -304,6 +296,7 @@ class Runs:
                 tx,
                 user_id=principal.user_id,
                 actor_id=actor_id,
+                task_id=task_id,
                 statuses=wanted.statuses,
                 origin=wanted.origin,
                 started_after=wanted.started_after,
@@ -315,9 +308,11 @@ class Runs:
 
         return await self._db.read("list runs", op)
 
-    async def last(self, principal: Principal, actor_id: str, wanted: RunFilter) -> Run:
-        """The newest of the caller's runs of an Actor. Raises 404 when there is none."""
-        found, _ = await self.list(principal, wanted, offset=0, limit=1, desc=True, actor_id=actor_id)
+    async def last(
+        self, principal: Principal, wanted: RunFilter, *, actor_id: str | None = None, task_id: str | None = None
+    ) -> Run:
+        """The newest of the caller's runs of an Actor or task. Raises 404 when there is none."""
+        found, _ = await self.list(principal, wanted, offset=0, limit=1, desc=True, actor_id=actor_id, task_id=task_id)
         if not found:
             raise not_found("Actor run")
         return found[0]

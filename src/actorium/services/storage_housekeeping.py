@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from actorium.domain.times import DAY_MS
 from actorium.kit import Clock, Tasks, forever
 from actorium.storage import key_value_stores, storages
 from actorium.storage.blobs import Blobs
@@ -10,7 +11,6 @@ from actorium.storage.db import Database, Tx
 _PAUSE_SECS = 20.0
 _BLOBS_AT_ONCE = 100
 _EXPIRED_AT_ONCE = 100
-_DAY_MS = 86_400_000
 
 
 class StorageHousekeeping:
@@ -23,7 +23,7 @@ class StorageHousekeeping:
         self._db = db
         self._clock = clock
         self._blobs = blobs
-        self._unnamed_ms = unnamed_days * _DAY_MS
+        self._unnamed_ms = unnamed_days * DAY_MS
         self._tasks = Tasks("storage-housekeeping")
 
     async def start(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +16,15 @@ from actorium.domain.storages import (
     StorageKind,
     check_access,
     check_name,
+    expires_at,
     missing,
     name_key,
     parse_reference,
 )
 from actorium.kit import Clock, Tasks, forever
 from actorium.services.access import Principal
+from actorium.services.flushes import Flushes
+from actorium.services.usage import Usage
 from actorium.storage import storages
 from actorium.storage.db import Database, Tx, UniqueViolationError
 
@@ -40,15 +42,16 @@ class StorageUpdate(msgspec.Struct, frozen=True):
 class ReadCounts:
     """Collects reads of storages in memory and writes them down every few seconds, so a read costs no write.
 
-    A crash loses at most the last seconds of read counts and ``accessed_at``; nothing else passes through here.
+    A crash loses at most the last seconds of read counts, ``accessed_at`` and ``usage``, which is written along.
     """
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
         self._clock = clock
         self._pending: dict[tuple[StorageKind, str], tuple[int, dict[str, int]]] = {}
-        self._flushing = asyncio.Lock()
+        self.flushes = Flushes(db)
         self._tasks = Tasks("read-counts")
+        self.usage = Usage(db, clock)
 
     async def start(self) -> None:
         """Begin flushing."""
@@ -57,15 +60,20 @@ class ReadCounts:
 
     async def stop(self) -> None:
         """Flush what is left and end."""
-        await self._tasks.stop()
+        async with self.flushes.one():  # so that the task is not cancelled amid a flush
+            await self._tasks.stop()
         await self.flush()
 
     async def _step(self) -> None:
         await self._clock.sleep(_FLUSH_SECS)
         await self.flush()
 
-    def add(self, kind: StorageKind, storage_id: str, **counters: int) -> None:
+    def add(self, principal: Principal | None, kind: StorageKind, storage_id: str, **counters: int) -> None:
         """Note a read of a storage now; ``counters`` are counter columns and by how much they grow."""
+        self.usage.add(principal, kind, **counters)
+        self._note(kind, storage_id, counters)
+
+    def _note(self, kind: StorageKind, storage_id: str, counters: dict[str, int]) -> None:
         key = (kind, storage_id)
         now = self._clock.now_ms()
         before = self._pending.get(key)
@@ -84,7 +92,8 @@ class ReadCounts:
 
     async def flush(self) -> None:
         """Write everything down; on failure it is kept for the next time."""
-        async with self._flushing:
+        async with self.flushes.one():
+            await self.usage.flush()
             if not self._pending:
                 return
             pending, self._pending = self._pending, {}
@@ -99,21 +108,29 @@ class ReadCounts:
             except BaseException:
                 newer, self._pending = self._pending, pending
                 for (kind, storage_id), (_, added) in newer.items():
-                    self.add(kind, storage_id, **added)
+                    self._note(kind, storage_id, added)
                 raise
 
 
 class Storages:
-    """Metadata of all storages: finding them by reference with the caller's rights, creating, changing, deleting."""
+    """Metadata of all storages: finding them by reference with the caller's rights, creating, changing, deleting.
 
-    def __init__(self, db: Database, clock: Clock, reads: ReadCounts) -> None:
+    ``unnamed_days`` is after how long without use unnamed ones expire; 0 is never.
+    """
+
+    def __init__(self, db: Database, clock: Clock, reads: ReadCounts, *, unnamed_days: int = 0) -> None:
         self._db = db
         self._clock = clock
+        self._unnamed_days = unnamed_days
         self.reads = reads
 
     def now(self) -> int:
         """The time in milliseconds since the epoch."""
         return self._clock.now_ms()
+
+    def expires_at(self, storage: Storage) -> int | None:
+        """When a storage expires if nobody uses it; ``None`` for one that is kept."""
+        return expires_at(storage, self._unnamed_days)
 
     @staticmethod
     def reference(principal: Principal | None, text: str) -> Reference:
@@ -131,7 +148,7 @@ class Storages:
         async def op(tx: Tx) -> Storage:
             return await open_storage(tx, principal, kind, reference, access)
 
-        return self.reads.applied(await self._db.read(f"resolve {kind}", op))
+        return self.reads.applied(await self.reads.flushes.read(f"resolve {kind}", op))
 
     async def get_or_create(
         self, principal: Principal, kind: StorageKind, name: str | None, schema: dict[str, Any] | None
@@ -172,7 +189,7 @@ class Storages:
                 tx, kind, principal.user_id, unnamed=unnamed, offset=offset, limit=limit, desc=desc
             )
 
-        total, found = await self._db.read(f"list {kind}s", op)
+        total, found = await self.reads.flushes.read(f"list {kind}s", op)
         return total, [self.reads.applied(storage) for storage in found]
 
     async def update(self, principal: Principal, kind: StorageKind, text: str, changes: StorageUpdate) -> Storage:
@@ -233,3 +250,12 @@ async def open_storage(
         user_id=None if principal is None else principal.user_id,
         signed=storage is not None and is_signed is not None and is_signed(storage),
     )
+
+
+async def refusal(tx: Tx, principal: Principal, kind: StorageKind, reference: Reference) -> ApiError:
+    """Why a change found no storage of the caller's: 404, or 403 for one that the caller may only read."""
+    try:
+        await open_storage(tx, principal, kind, reference, Access.WRITE)
+    except ApiError as error:
+        return error
+    return missing(kind, reference)

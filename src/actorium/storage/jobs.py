@@ -19,6 +19,8 @@ from actorium.domain.models import (
     Wanted,
 )
 from actorium.domain.states import TRANSITIONS
+from actorium.domain.usage import UsageService, by_day
+from actorium.storage import usage
 from actorium.storage.db import Row, Tx, placeholders
 
 _encode = msgspec.json.Encoder().encode
@@ -229,13 +231,23 @@ async def update_handle(tx: Tx, attempt_id: str, handle: Any) -> None:
 
 
 async def finish_attempt(tx: Tx, attempt_id: str, finished_at: int, exit_: Any) -> None:
-    """Note how an attempt ended."""
-    await tx.execute(
-        "UPDATE attempts SET finished_at = ?, exit_json = ? WHERE id = ? AND finished_at IS NULL",
+    """Note how an attempt ended, and book its memory and time as its user's."""
+    ended = await tx.fetchrow(
+        "UPDATE attempts SET finished_at = ?, exit_json = ? WHERE id = ? AND finished_at IS NULL "
+        "RETURNING run_id, created_at",
         finished_at,
         _encode(exit_).decode(),
         attempt_id,
     )
+    run = None if ended is None else await get_run(tx, ended["run_id"])
+    if ended is not None and run is not None:
+        await usage.add_of_users(
+            tx,
+            {
+                (run.user_id, day): {UsageService.ACTOR_COMPUTE_UNITS: millis * run.options.memory_mbytes}
+                for day, millis in by_day(ended["created_at"], finished_at)
+            },
+        )
 
 
 async def list_attempts(tx: Tx, run_id: str) -> list[Attempt]:

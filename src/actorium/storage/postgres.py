@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import asyncpg
 import structlog
 
-from actorium.domain.errors import ApiError, invalid
+from actorium.domain.errors import invalid
 from actorium.kit import Tasks
 from actorium.storage.db import (
     Operation,
@@ -30,6 +30,7 @@ _STATEMENTS = 1000
 """Prepared statements a connection keeps: more than this program has."""
 
 _MIGRATION_LOCK = 0x41435430
+_NO_SUCH_CHARACTER = "A text has the character U+0000, which the database cannot store."
 
 
 @lru_cache(maxsize=2048)
@@ -37,10 +38,6 @@ def _numbered(sql: str) -> str:
     """Turn ``?`` into ``$1, $2, ...``."""
     count = iter(range(1, 10_000))
     return re.sub(r"\?", lambda _: f"${next(count)}", sql)
-
-
-def _unstorable() -> ApiError:
-    return invalid("A text has the character U+0000, which the database cannot store.")
 
 
 class _PostgresTx:
@@ -151,7 +148,7 @@ class PostgresDatabase:
             async with self._pool.acquire() as connection:
                 return await op(_PostgresTx(connection))
         except asyncpg.CharacterNotInRepertoireError as error:
-            raise _unstorable() from error
+            raise invalid(_NO_SUCH_CHARACTER) from error
         except asyncpg.PostgresError as error:
             error.add_note(f"in the operation: {description}")
             raise
@@ -226,7 +223,7 @@ class PostgresDatabase:
             except asyncpg.DiskFullError as error:
                 raise OutOfDiskSpaceError from error
             except asyncpg.CharacterNotInRepertoireError as error:
-                raise _unstorable() from error
+                raise invalid(_NO_SUCH_CHARACTER) from error
             except asyncpg.PostgresError as error:
                 error.add_note(f"in the operation: {description}")
                 raise

@@ -10,7 +10,7 @@ import pytest
 from apify_client.errors import ApifyApiError
 
 from actorium.domain.requests import request_id
-from support.platform import Platform, Refused, python_actor
+from support.platform import Platform, python_actor
 
 pytestmark = [pytest.mark.xdist_group("storages")]
 
@@ -144,37 +144,3 @@ def test_others_do_not_reach_the_storages(
     assert refusal(lambda: other.run(run["id"]).dataset().push_items({})) == (404, "record-not-found")
     assert other.actor(quick).last_run().key_value_store().get_record("INPUT") is None
     assert refusal(anonymous.run(run["id"]).request_queue().list_head) == (401, "token-not-provided")
-
-
-def test_signed_addresses_below_a_run(
-    client_of: Callable[[str | None], Any], client: Any, only_lister: str, platform: Platform, quick: str
-) -> None:
-    run_id = platform.ended(platform.call("POST", f"/v2/actors/{quick}/runs?memory=128", {"text": "in"})["id"])["id"]
-    run = client.run(run_id)
-    run.dataset().push_items({"n": 1})
-
-    def below_run(tail: str, url: Any) -> str:
-        return f"/v2/actor-runs/{run_id}/{tail}?{str(url).partition('?')[2]}"
-
-    store = run.key_value_store()
-    items = below_run("dataset/items", run.dataset().get().items_public_url)
-    keys = below_run("key-value-store/keys", store.get().keys_public_url)
-    record = below_run("key-value-store/records/INPUT", store.list_keys().items[0].record_public_url)
-    record_signature = record.partition("signature=")[2]
-    for token in (None, only_lister):
-        assert platform.call("GET", items, token=token) == [{"n": 1}]
-        assert platform.call("GET", keys, token=token)["count"] == 1
-        assert platform.call("GET", record, token=token) == {"text": "in"}
-        other = client_of(token).run(run_id)
-        for call in (
-            lambda other=other: other.dataset().list_items(signature="x"),
-            lambda other=other: other.key_value_store().list_keys(signature=record_signature),
-        ):
-            status, error_type = refusal(call)
-            assert (status, error_type) == ((404, "record-not-found") if token else (403, "insufficient-permissions"))
-        for method, path in (("DELETE", "dataset"), ("GET", "dataset"), ("DELETE", "key-value-store/records/INPUT")):
-            with pytest.raises(Refused) as refused:
-                platform.call(method, f"/v2/actor-runs/{run_id}/{path}?signature={record_signature}", token=token)
-            assert refused.value.status in (401, 403, 404)
-    assert run.dataset().get().item_count == 1
-    assert store.record_exists("INPUT")

@@ -132,6 +132,7 @@ CREATE TABLE runs (
 );
 CREATE INDEX runs_by_user ON runs (user_id, started_at, id);
 CREATE INDEX runs_by_actor ON runs (actor_id, user_id, started_at, id);
+CREATE INDEX runs_by_task ON runs (task_id, user_id, started_at, id) WHERE task_id IS NOT NULL;
 CREATE INDEX runs_live ON runs (started_at) WHERE status IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING');
 
 CREATE TABLE attempts (
@@ -146,6 +147,23 @@ CREATE TABLE attempts (
   UNIQUE (run_id, number)
 );
 CREATE INDEX attempts_left ON attempts (run_id) WHERE removed = 0;
+
+-- What runs used of the storages by their tokens, and users in all, by the names of the API; added up every few
+-- seconds. ACTOR_COMPUTE_UNITS are in megabyte-milliseconds and only kept for users. day_at: the UTC day's first moment.
+CREATE TABLE run_usage (
+  run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+  service TEXT NOT NULL,
+  quantity BIGINT NOT NULL,
+  PRIMARY KEY (run_id, service)
+);
+
+CREATE TABLE user_usage (
+  user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  day_at BIGINT NOT NULL,
+  service TEXT NOT NULL,
+  quantity BIGINT NOT NULL,
+  PRIMARY KEY (user_id, day_at, service)
+);
 
 CREATE TABLE datasets (
   id TEXT PRIMARY KEY,
