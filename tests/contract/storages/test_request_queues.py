@@ -221,7 +221,10 @@ def test_handling_ends_a_lock(queue: Any, other: Any) -> None:
     queue.list_and_lock_head(lock_duration=MINUTE)
     queue.update_request({**request("1"), "id": request_id("1"), "handledAt": dt.datetime.now(dt.UTC)})
     assert other.list_and_lock_head(lock_duration=MINUTE).queue_has_locked_requests
-    queue.update_request({**request("2"), "id": request_id("2")})
+    locked = queue.get_request(request_id("2"))
+    assert locked.model_dump(by_alias=True)["lockByClient"] == "the-first-client"
+    queue.update_request(locked)
+    assert "lockByClient" not in queue.get_request(request_id("2")).model_dump(by_alias=True)
     reclaimed = other.list_and_lock_head(lock_duration=MINUTE)
     assert keys(reclaimed) == ["2"], "an update without handledAt gives the request back"
     other.update_request({**request("2"), "id": request_id("2"), "handledAt": dt.datetime.now(dt.UTC)})
