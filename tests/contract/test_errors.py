@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from actorium.api.http import Route, Router
 from actorium.app import Platform as Program
 from actorium.settings import load_settings
+from support.openapi import Operation, given_document, plain
 from support.platform import Platform, Refused
 
 pytestmark = [pytest.mark.xdist_group("contract")]
@@ -192,33 +191,19 @@ def test_users_see_only_their_own(platform: Platform, sleeper: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def documented() -> dict[tuple[str, str], dict[str, Any]]:
+def documented() -> dict[tuple[str, str], Operation]:
     """The operations of the API's own document, where one is given, by method and path without parameter names."""
-    given = os.environ.get("ACTORIUM_OPENAPI")
-    if not given:
-        assert not os.environ.get("CI"), "ACTORIUM_OPENAPI must name the API's OpenAPI document in CI"
-        pytest.skip("ACTORIUM_OPENAPI does not name the API's OpenAPI document")
-    return {
-        (method.upper(), plain(path)): operation
-        for path, methods in json.loads(Path(given).read_text())["paths"].items()
-        for method, operation in methods.items()
-        if isinstance(operation, dict) and "operationId" in operation
-    }
+    return {(found.method, plain(found.path)): found for found in given_document().operations.values()}
 
 
-def plain(path: str) -> str:
-    return re.sub(r"\{[^}]*\}", "{}", path)
-
-
-def test_every_route_is_an_operation_of_the_api(
-    tmp_path: Path, documented: dict[tuple[str, str], dict[str, Any]]
-) -> None:
+def test_every_route_is_an_operation_of_the_api(tmp_path: Path, documented: dict[tuple[str, str], Operation]) -> None:
     """Paths, methods and operation ids are those of the document."""
     wrong = []
     for route in all_routes(tmp_path):
         if route.path.startswith("/actorium/"):
             continue
-        known = documented.get((route.method, plain(route.path)), {}).get("operationId")
+        operation = documented.get((route.method, plain(route.path)))
+        known = operation.id if operation else None
         if known != route.operation_id:
             wrong.append(f"{route.method} {route.path}: {route.operation_id}, the document says {known}")
     assert not wrong, "\n".join(wrong)
@@ -234,14 +219,12 @@ NOT_SERVED = {
 
 
 def test_every_storage_operation_of_the_api_is_served(
-    tmp_path: Path, documented: dict[tuple[str, str], dict[str, Any]]
+    tmp_path: Path, documented: dict[tuple[str, str], Operation]
 ) -> None:
     """Datasets, key-value stores and request queues, and the default ones below runs and last runs."""
     tags = re.compile(r"Storage/|(Last Actor( task)? run's d|D)efault (dataset|key-value store|request queue)")
     wanted = {
-        key: operation["operationId"]
-        for key, operation in documented.items()
-        if any(tags.match(tag) for tag in operation["tags"])
+        key: operation.id for key, operation in documented.items() if any(tags.match(tag) for tag in operation.tags)
     }
     assert len(wanted) == 38 + 3 * 30
     routes = all_routes(tmp_path)

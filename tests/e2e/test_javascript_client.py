@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.platform import TOKEN, Platform
+from support.platform import TOKEN, Platform, python_actor
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
 _SCRIPT = Path(__file__).parent / "javascript_client.mjs"
@@ -15,6 +15,17 @@ _SCRIPT = Path(__file__).parent / "javascript_client.mjs"
 
 def test_the_life_of_a_run_and_its_storages(platform: Platform, node_modules: Path) -> None:
     command = ["node", str(_SCRIPT), platform.url, TOKEN, str(node_modules.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all calls answered as expected" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["datasets", "key_value_stores", "request_queues"])
+def test_storages_with_every_option(platform: Platform, node_modules: Path, kind: str) -> None:
+    actor = platform.build_actor(f"js-{kind.replace('_', '-')}", python_actor("pass\n"))
+    run = platform.ended(platform.call("POST", f"/v2/actors/{actor}/runs?memory=128", {"text": "input"})["id"])
+    script = _SCRIPT.parent / "javascript_storages" / f"{kind}.mjs"
+    command = ["node", str(script), platform.url, TOKEN, str(node_modules.parent), actor, run["id"]]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all calls answered as expected" in done.stdout

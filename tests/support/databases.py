@@ -16,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -32,6 +33,12 @@ from conformance.process_harness import ProcessHarness, end_everything
 
 def _wanted(config: pytest.Config, flag: str) -> bool:
     return bool(config.getoption(flag, default=False))
+
+
+def database_kinds(config: pytest.Config) -> list[Any]:
+    """Parameters of what runs on SQLite, and with ``--postgres`` on PostgreSQL as well."""
+    kinds = [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
+    return kinds if _wanted(config, "--postgres") else kinds[:1]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

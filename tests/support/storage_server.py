@@ -47,10 +47,10 @@ class Wire:
         headers: dict[str, str] | None = None,
         token: str | None = "jane-token",
     ) -> Answer:
-        """Send exactly these headers (and ``Host``, ``Content-Length``) from a thread."""
+        """``send`` from a thread."""
         # Not in the loop's own threads, which the server in this process may need to answer.
         with ThreadPoolExecutor(1) as thread:
-            asked = thread.submit(self._request, method, path, body, headers or {}, token)
+            asked = thread.submit(send, self.url, method, path, body, headers, token)
             return await asyncio.wrap_future(asked)
 
     async def requests(self, calls: Iterable[tuple[str, str, bytes | None]]) -> list[Answer]:
@@ -84,31 +84,34 @@ class Wire:
         """Where the server listens."""
         return int(self.url.rpartition(":")[2])
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        body: bytes | Iterable[bytes] | None,
-        headers: dict[str, str],
-        token: str | None,
-    ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.putrequest(method, path, skip_accept_encoding=True)
-            if token is not None:
-                connection.putheader("Authorization", f"Bearer {token}")
-            for name, value in headers.items():
-                connection.putheader(name, value)
-            chunked = body is not None and not isinstance(body, bytes)
-            if chunked:
-                connection.putheader("Transfer-Encoding", "chunked")
-            elif body is not None and "Content-Length" not in headers:
-                connection.putheader("Content-Length", str(len(body)))
-            connection.endheaders(body, encode_chunked=chunked)
-            response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
-        finally:
-            connection.close()
+
+def send(
+    url: str,
+    method: str,
+    path: str,
+    body: bytes | Iterable[bytes] | None = None,
+    headers: dict[str, str] | None = None,
+    token: str | None = None,
+) -> Answer:
+    """Send exactly these headers (and ``Host``, ``Content-Length``)."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]), timeout=30)
+    headers = headers or {}
+    try:
+        connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
+        if token is not None:
+            connection.putheader("Authorization", f"Bearer {token}")
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        chunked = body is not None and not isinstance(body, bytes)
+        if chunked:
+            connection.putheader("Transfer-Encoding", "chunked")
+        elif body is not None and "Content-Length" not in headers:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body, encode_chunked=chunked)
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
+    finally:
+        connection.close()
 
 
 @dataclass

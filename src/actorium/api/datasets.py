@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from urllib.parse import quote
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
 from actorium.api.http import Call, Route, data_response, json_response
 from actorium.api.query import Query
-from actorium.api.storages import StorageRoutes
+from actorium.api.storages import StorageRoutes, storage_url
 from actorium.domain.item_formats import FormatOptions, ItemFormat
 from actorium.domain.item_shapes import Shape, View
 from actorium.domain.storages import StorageKind
@@ -42,8 +43,10 @@ class DatasetRoutes:
 
     async def push(self, call: Call) -> Response:
         """Append items. openapi: dataset_items_post."""
-        await self._datasets.push(call.principal, call.path["datasetId"], await call.body())
-        return json_response({}, 201)
+        reference = call.path["datasetId"]
+        await self._datasets.push(call.principal, reference, await call.body())
+        items = storage_url(call.public_base_url, StorageKind.DATASET, quote(reference, safe="~"), "/items")
+        return json_response({}, 201, {"Location": items})
 
     async def read(self, call: Call) -> Response:
         """Read items. openapi: dataset_items_get, dataset_items_head."""

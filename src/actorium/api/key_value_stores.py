@@ -89,7 +89,7 @@ class KeyValueStoreRoutes:
         page = await self._stores.list_keys(
             call.principal_or_none,
             call.path["storeId"],
-            prefix="" if prefix is None else check_key(prefix),
+            prefix="" if prefix is None else check_key(prefix, "Query parameter prefix"),
             after=after or "",
             limit=limit,
             signature=query.text("signature"),

@@ -123,12 +123,12 @@ class RequestQueueRoutes:
             locked="locked" in kinds,
             pending="pending" in kinds,
         )
-        shape: dict[str, Any] = {
-            "items": [request_object(request, now) for request in found],
-            "limit": limit,
-            "exclusiveStartId": start_id,
-            "cursor": cursor,
-        }
+        shape: dict[str, Any] = {"items": [request_object(request, now) for request in found], "limit": limit}
+        # Texts in the API's document: absent rather than null.
+        if start_id is not None:
+            shape["exclusiveStartId"] = start_id
+        if cursor is not None:
+            shape["cursor"] = cursor
         # Clients go on for as long as there is one.
         if len(found) == limit:
             shape["nextCursor"] = encode_cursor(found[-1].id)

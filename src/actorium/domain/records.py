@@ -41,12 +41,12 @@ class Key(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-def check_key(key: str) -> str:
-    """``key`` if it may be a record's, else 400 ``invalid-record-key``."""
+def check_key(key: str, what: str = "Record key") -> str:
+    """``key`` if it may be a record's, else 400 ``invalid-record-key``, which calls it ``what``."""
     if _KEY.fullmatch(key):
         return key
     raise ApiError(
         ErrorType.INVALID_RECORD_KEY,
-        f"Record key {key[:100]!r} is not valid: it must have 1 to 256 characters, "
+        f"{what} {key[:100]!r} is not valid: it must have 1 to 256 characters, "
         "each a letter a-z or A-Z, a digit or one of !-_.'()",
     )

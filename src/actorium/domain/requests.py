@@ -96,8 +96,8 @@ class _Sent(msgspec.Struct, rename="camel"):
     error_messages: list[str] | None = None
     id: str | None = None
     handled_at: str | None = None
-    lock_expires_at: msgspec.Raw | None = None
-    lock_by_client: msgspec.Raw | None = None
+    lock_expires_at: Any = None
+    lock_by_client: Any = None
 
 
 _SentRequest = msgspec.json.Decoder(_Sent)
