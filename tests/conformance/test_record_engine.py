@@ -11,7 +11,7 @@ import pytest
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.storages import StorageKind
 from actorium.services.access import Principal
-from actorium.services.key_value_stores import KeyValueStores
+from actorium.services.key_value_stores import KeyValueStores, Selection
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
 from actorium.storage import key_value_stores as records
@@ -51,9 +51,8 @@ class Bench:
         record = await self.stores.get(self.jane, self.id, key)
         return b"".join([chunk async for chunk in await self.stores.open_value(record)])
 
-    async def keys(self, **options: object) -> tuple[list[str], bool]:
-        asked = {"prefix": "", "after": "", "limit": 1000, **options}
-        page = await self.stores.list_keys(self.jane, self.id, **asked)  # type: ignore[arg-type]
+    async def keys(self, limit: int = 1000, **wanted: str) -> tuple[list[str], bool]:
+        page = await self.stores.list_keys(self.jane, self.id, Selection(**wanted), limit)
         return [key.key for key in page.keys], page.is_truncated
 
     async def stored_bytes(self) -> int:
