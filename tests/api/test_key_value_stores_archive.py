@@ -79,6 +79,17 @@ async def test_the_time_of_an_entry_is_when_it_was_stored(server: StorageServer)
         assert found.getinfo("late").date_time[0] == 2038
 
 
+async def test_what_is_compressed_is_not_compressed_again(server: StorageServer) -> None:
+    store = await new_store(server)
+    for key, content_type in (("a.png", "Image/PNG"), ("b.svg", "image/svg+xml"), ("c", "text/plain")):
+        await server.request("PUT", record(store, key), bytes(100_000), {"Content-Type": content_type})
+    got = await server.request("GET", archive(store))
+    assert set(entries(got).values()) == {bytes(100_000)}
+    with zipfile.ZipFile(io.BytesIO(got.body)) as found:
+        sizes = [info.compress_size for info in found.infolist()]
+    assert sizes[0] >= 100_000 and max(sizes[1:]) < 1_000
+
+
 async def test_some_records(server: StorageServer) -> None:
     store = await new_store(server)
     for key in ("a", "a-1", "a-2", "b"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from datetime import UTC, datetime
@@ -29,6 +30,10 @@ _Member = tuple[str, datetime, int, Method, Iterator[bytes]]
 _PAGE_RECORDS = 32
 _CHUNK_BYTES = 256 * 1024
 _LEVEL = 1
+_COMPRESSED = re.compile(
+    r"image/(?!svg|bmp|tiff)|video/|audio/(?!wav)|application/(?:zip|gzip|pdf|zstd|x-7z|x-bzip|x-xz|vnd\.openxml)", re.I
+)
+"""Media types that only cost time to be compressed once more."""
 _MODE = stat.S_IFREG | 0o644
 _NO_NAMES = frozenset({".", ".."})
 """Keys that would mean a folder to whoever unpacks the archive."""
@@ -118,8 +123,9 @@ class RecordArchive:
                     raise ArchiveBrokenError(f"the value of record {record.key} is lost") from error
                 record = page[0]
         modified_at = datetime.fromtimestamp(max(_FIRST_MS, min(record.modified_at, _LAST_MS)) / 1000, UTC)
+        level = 0 if _COMPRESSED.match(record.content_type) else _LEVEL
         content = self._measured(itertools.chain((first,), pieces), record.key, size)
-        return record.key, modified_at, _MODE, ZIP_AUTO(size, level=_LEVEL), content
+        return record.key, modified_at, _MODE, ZIP_AUTO(size, level=level), content
 
     def _value(self, record: Record) -> tuple[int, Iterator[bytes]]:
         """Size and content, decoded; what its encoding misnames comes as it was stored, as everywhere.
