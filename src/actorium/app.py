@@ -22,7 +22,6 @@ from actorium.api import health as health_api
 from actorium.api.account import AccountRoutes
 from actorium.api.actors import ActorRoutes
 from actorium.api.aliases import default_storages
-from actorium.api.body import decoded_chunks
 from actorium.api.builds import BuildRoutes
 from actorium.api.connections import KEEP_ALIVE_SECS, Connection
 from actorium.api.datasets import DatasetRoutes
@@ -53,6 +52,7 @@ from actorium.services.health import Health
 from actorium.services.jobs import Jobs
 from actorium.services.key_value_stores import KeyValueStores
 from actorium.services.limits import Limits
+from actorium.services.record_values import decoded_chunks
 from actorium.services.request_queues import RequestQueues
 from actorium.services.runs import Runs, RunSettings
 from actorium.services.storage_housekeeping import StorageHousekeeping
@@ -171,7 +171,9 @@ class Platform:
         self.logs = LogStore(settings.data_dir / "logs", settings.max_log_mbytes * 2**20)
         self.reads = ReadCounts(self.db, clock)
         self.storages = Storages(self.db, clock, self.reads, unnamed_days=settings.unnamed_storage_days)
-        self.records = KeyValueStores(self.db, clock, self.blobs, self.reads)
+        self.records = KeyValueStores(
+            self.db, clock, self.blobs, self.reads, max_record_bytes=settings.max_record_mbytes * 2**20
+        )
         self.merging = BlockMerging(self.db, clock)
         self.housekeeping = StorageHousekeeping(self.db, clock, self.blobs, unnamed_days=settings.unnamed_storage_days)
         self.actors = Actors(self.db, clock, vault, self._abort_runs_of)

@@ -242,6 +242,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Most output kept per run or build; then one notice, and the rest is dropped. 0 = no limit.",
     ),
     Setting(
+        "max_record_mbytes",
+        _whole(1),
+        "a number of at least 1",
+        "5120",
+        "Largest record of a key-value store, as it is uploaded; a larger one is refused.",
+    ),
+    Setting(
         "unnamed_storage_days",
         _whole(0),
         "a number of days, 0 for ever",
@@ -281,6 +288,7 @@ class Settings(msgspec.Struct, frozen=True):
     stop_grace_secs: float
     migration_window_secs: float
     max_log_mbytes: int
+    max_record_mbytes: int
     unnamed_storage_days: int
 
 

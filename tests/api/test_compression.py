@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 import zlib
 
 import brotli
@@ -18,7 +19,7 @@ _DECODE = {"gzip": gzip.decompress, "br": brotli.decompress}
 
 @pytest.mark.parametrize(
     ("accept", "expected"),
-    [("gzip", "gzip"), ("gzip, deflate, br;q=0.9", "br"), ("br;q=0, gzip", "gzip"), ("*", "gzip"), ("deflate", None),
+    [("gzip", "gzip"), ("gzip, deflate, br;q=0.9", "br"), ("br;q=0, gzip", "gzip"), ("*", "br"), ("deflate", None),
      ("identity", None), (None, None), ("br; q=0.000", None), ("BR", "br")],
 )  # fmt: skip
 async def test_answers_are_compressed_as_the_client_allows(
@@ -104,3 +105,24 @@ async def test_broken_and_cut_off_bodies_are_named(server: StorageServer, encodi
         assert encoding.encode() in answer.body
     unknown = await server.request("POST", f"/v2/datasets/{dataset}/items", b"{}", {"Content-Encoding": "compress"})
     assert error(unknown) == (415, "unsupported-content-encoding")
+
+
+async def test_a_few_bytes_of_brotli_cannot_take_the_memory(server: StorageServer) -> None:
+    dataset = await new_dataset(server)
+    packed = brotli.compress(b"[" + b" " * 1_000_000_000)
+    assert len(packed) < 5_000
+    headers = {"Content-Type": "application/json", "Content-Encoding": "br"}
+    tracemalloc.start()
+    answer = await server.request("POST", f"/v2/datasets/{dataset}/items", packed, headers)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert error(answer) == (413, "request-too-large")
+    assert peak < 100_000_000
+
+
+async def test_a_body_may_be_several_gzip_members(server: StorageServer) -> None:
+    dataset = await new_dataset(server)
+    body = gzip.compress(b'[{"a":1},') + gzip.compress(b'{"a":2}]')
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    assert (await server.request("POST", f"/v2/datasets/{dataset}/items", body, headers)).status == 201
+    assert await read(server, dataset, "") == [{"a": 1}, {"a": 2}]

@@ -131,7 +131,7 @@ async def test_a_snapshot_is_clean_text(server: Server) -> None:
     head, body = await server.get("/v2/logs/run1")
     assert head.startswith("http/1.1 200")
     assert "content-type: text/plain; charset=utf-8" in head
-    assert "content-disposition" not in head
+    assert "\r\ncontent-disposition:" not in head
     assert body.decode() == f"{STAMP}plain 漢\n{STAMP}in redover\n"
 
 

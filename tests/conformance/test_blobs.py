@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,8 +17,8 @@ async def pieces(*values: bytes) -> AsyncIterator[bytes]:
         yield value
 
 
-async def whole(blobs: Blobs, key: str) -> bytes:
-    return b"".join([chunk async for chunk in await blobs.get(key)])
+async def whole(blobs: Blobs, key: str, start: int = 0, end: int | None = None) -> bytes:
+    return b"".join([chunk async for chunk in await blobs.get(key, start, end)])
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_537, 1_048_576, 20_000_003])
@@ -26,6 +27,15 @@ async def test_values_come_back_whole(blobs: Blobs, size: int) -> None:
     chunks = [value[start : start + 300_000] for start in range(0, size, 300_000)]
     assert await blobs.put("records/store/key-_1", pieces(*chunks)) == size
     assert await whole(blobs, "records/store/key-_1") == value
+
+
+async def test_parts(blobs: Blobs) -> None:
+    value = os.urandom(3_000_000)
+    await blobs.put("a/b", pieces(value))
+    for start, end in ((0, 1), (0, None), (5, None), (2_999_999, None), (1_000_000, 2_500_000), (0, 3_000_000)):
+        assert await whole(blobs, "a/b", start, end) == value[start:end]
+    with pytest.raises(BlobNotFoundError):
+        await whole(blobs, "a/missing", 5, 7)
 
 
 async def test_put_replaces(blobs: Blobs) -> None:
@@ -85,3 +95,31 @@ async def test_local_read_goes_on_after_a_delete(tmp_path: Path) -> None:
     await blobs.delete("a/b")
     assert begun + b"".join([chunk async for chunk in chunks]) == value
     await blobs.stop()
+
+
+async def test_local_file_that_goes_before_it_is_opened(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path)
+    await blobs.start()
+    await blobs.put("a/b", pieces(b"value"))
+    chunks = await blobs.get("a/b")
+    await blobs.delete("a/b")
+    with pytest.raises(BlobNotFoundError):
+        await anext(chunks)
+    await blobs.stop()
+
+
+async def test_local_read_that_is_cancelled_leaves_no_file_open(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path)
+    await blobs.start()
+    await blobs.put("a/b", pieces(os.urandom(3_000_000)))
+    for steps in range(6):
+        chunks = await blobs.get("a/b")
+        reading = asyncio.ensure_future(anext(chunks))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await chunks.aclose()
+    await blobs.stop()
+    opened = [os.path.realpath(fd) for fd in Path("/proc/self/fd").iterdir()]
+    assert [path for path in opened if path.startswith(str(tmp_path))] == []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from actorium.domain.storages import StorageKind
 from actorium.services.access import Principal
-from actorium.services.key_value_stores import KeyValueStores
+from actorium.services.key_value_stores import KeyValueStores, Selection
 from actorium.services.storages import ReadCounts, Storages
 from actorium.storage import key_value_stores as records
 from actorium.storage.blobs import LocalBlobs
@@ -52,12 +52,12 @@ async def test_keys_are_listed_in_the_order_of_their_bytes(
     parts = [(key[:length], start, 2) for key in keys[:3] for length in (0, 1, len(key)) for start in ("", key)]
     for prefix, after, limit in [*asked, *parts]:
         wanted = [key for key in in_order if key.startswith(prefix) and key.encode() > after.encode()]
-        page = await stores.list_keys(owner, created.id, prefix=prefix, after=after, limit=limit)
+        page = await stores.list_keys(owner, created.id, Selection(prefix, after=after), limit)
         assert [key.key for key in page.keys] == wanted[:limit]
         assert page.is_truncated == (len(wanted) > limit)
         assert [key.size_bytes for key in page.keys] == [len(key.encode()) for key in wanted[:limit]]
         found, is_truncated = [key.key for key in page.keys], page.is_truncated
         while is_truncated:
-            page = await stores.list_keys(owner, created.id, prefix=prefix, after=found[-1], limit=limit)
+            page = await stores.list_keys(owner, created.id, Selection(prefix, after=found[-1]), limit)
             found, is_truncated = found + [key.key for key in page.keys], page.is_truncated
         assert found == wanted

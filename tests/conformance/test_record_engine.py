@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.storages import StorageKind
 from actorium.services.access import Principal
-from actorium.services.key_value_stores import KeyValueStores
+from actorium.services.key_value_stores import KeyValueStores, Selection
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
 from actorium.storage import key_value_stores as records
@@ -51,9 +53,8 @@ class Bench:
         record = await self.stores.get(self.jane, self.id, key)
         return b"".join([chunk async for chunk in await self.stores.open_value(record)])
 
-    async def keys(self, **options: object) -> tuple[list[str], bool]:
-        asked = {"prefix": "", "after": "", "limit": 1000, **options}
-        page = await self.stores.list_keys(self.jane, self.id, **asked)  # type: ignore[arg-type]
+    async def keys(self, limit: int = 1000, **wanted: str) -> tuple[list[str], bool]:
+        page = await self.stores.list_keys(self.jane, self.id, Selection(**wanted), limit)
         return [key.key for key in page.keys], page.is_truncated
 
     async def stored_bytes(self) -> int:
@@ -167,3 +168,56 @@ async def test_input_is_part_of_a_larger_transaction(bench: Bench) -> None:
     await bench.database.write("done", lambda tx: op(tx, fail=False))
     record = await bench.stores.find_record(bench.id, "INPUT")
     assert record is not None and (record.value, record.content_type) == (b'{"a":1}', "application/json")
+
+
+async def test_every_state_of_a_record_has_its_own_tag(bench: Bench) -> None:
+    tags = []
+    for value in (b"same", b"same", LARGE, LARGE):
+        await bench.put("K", value)
+        record = await bench.stores.get(bench.jane, bench.id, "K")
+        assert record.tag == (await bench.stores.get(bench.jane, bench.id, "K")).tag
+        tags.append(record.tag)
+    await bench.stores.delete(bench.jane, bench.id, "K")
+    await bench.put("K", b"same")
+    tags.append((await bench.stores.get(bench.jane, bench.id, "K")).tag)
+    assert len(set(tags)) == 5
+
+
+async def test_a_schema_holds_for_uploads_but_not_for_inputs(bench: Bench) -> None:
+    schema = {"collections": {"c": {"keyPrefix": "I", "contentTypes": ["image/png"]}}}
+    made, _ = await bench.storages.get_or_create(bench.jane, StorageKind.KEY_VALUE_STORE, "strict", schema)
+    bench.id = "~strict"
+    for value in (b"x", LARGE):
+        with pytest.raises(ApiError) as refused:
+            await bench.put("INPUT", value)
+        assert refused.value.type is ErrorType.SCHEMA_VALIDATION_ERROR
+        await bench.put("free", value)
+    await bench.database.write("input", lambda tx: records.put_record(tx, made.id, "INPUT", "a/b", b"{}", now=1))
+    assert await bench.get("INPUT") == b"{}"
+    assert (await bench.keys(collection="c")) == (["INPUT"], False)
+    await bench.housekeeping.sweep()
+    assert (bench.files(), await bench.stored_bytes()) == (1, len(LARGE) + 2)
+
+
+async def test_parts_of_values(bench: Bench) -> None:
+    for value in (b"0123456789", LARGE):
+        await bench.put("K", value)
+        record = await bench.stores.get(bench.jane, bench.id, "K")
+        for start, end in ((0, None), (3, 7), (9, None)):
+            assert (
+                b"".join([chunk async for chunk in await bench.stores.open_value(record, start, end)])
+                == value[start:end]
+            )
+
+
+async def test_an_archive_is_read_in_pages(bench: Bench) -> None:
+    values = {f"k{n:03}": (LARGE if n % 20 == 0 else b"%d" % n) for n in range(100)}
+    for key, value in values.items():
+        await bench.put(key, value)
+    archive = await bench.stores.archive(bench.jane, bench.id, Selection())
+    content = b"".join([piece async for piece in archive])
+    await archive.aclose()
+    with zipfile.ZipFile(io.BytesIO(content)) as found:
+        assert {name: found.read(name) for name in found.namelist()} == values
+    unread = await bench.stores.archive(bench.jane, bench.id, Selection(prefix="k"))
+    await unread.aclose()

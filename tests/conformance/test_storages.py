@@ -156,7 +156,7 @@ async def test_deleted_contents_are_removed_in_steps(service: Storages, add_user
                         await tx.execute("INSERT INTO dataset_blocks VALUES (?, ?, 1, 2, ?)", storage_id, n, b"{}")
                     elif kind is StorageKind.KEY_VALUE_STORE:
                         await tx.execute(
-                            "INSERT INTO records VALUES (?, ?, '', NULL, 0, 0, NULL, ?)",
+                            "INSERT INTO records VALUES (?, ?, 1, '', NULL, 0, 0, NULL, ?)",
                             storage_id,
                             str(n).encode(),
                             f"{storage_id}-{n}",

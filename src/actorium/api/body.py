@@ -2,112 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import AsyncIterator, Iterator
-from typing import Protocol
+from collections.abc import AsyncIterator
 
-import brotli
-import zstandard
 from starlette.requests import ClientDisconnect, Request
 
+from actorium.domain.content_encodings import DecodingError, decoder_of
 from actorium.domain.errors import ApiError, ErrorType, invalid
 
-_PIECE_BYTES = 256 * 1024
-"""About how much decoders give out at once, however much a few bytes stand for."""
-
-_ZSTD_STEP_BYTES = 512
-"""The one decoder whose output cannot be bounded: 4 bytes can stand for 128 KB, so these for 16 MB at most."""
-
-_ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
-"""RFC 8878 and 9659: what every decoder of content encodings supports; more would be the sender's memory demand."""
-
 _DRAIN_BYTES = 64 * 1024 * 1024
-
-DECODING_ERRORS = (zlib.error, brotli.error, zstandard.ZstdError)
-"""What ``feed`` raises for bytes that are not in the encoding."""
-
-
-class Decoder(Protocol):
-    """Decodes one stream."""
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decode what came next, in pieces whose size does not depend on how far it was compressed."""
-        ...
-
-    def end(self) -> bool:
-        """Whether the stream was complete."""
-        ...
-
-
-class _Zlib:
-    def __init__(self, wbits: int) -> None:
-        self._wbits = wbits
-        self._stream = zlib.decompressobj(wbits)
-        self._begun = False
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        try:
-            out = self._stream.decompress(data, _PIECE_BYTES)
-        except zlib.error:
-            if self._begun or self._wbits != zlib.MAX_WBITS:
-                raise
-            # Some clients call a raw deflate stream "deflate".
-            self._wbits = -zlib.MAX_WBITS
-            self._stream = zlib.decompressobj(self._wbits)
-            out = self._stream.decompress(data, _PIECE_BYTES)
-        self._begun = True
-        while out:
-            yield out
-            out = self._stream.decompress(self._stream.unconsumed_tail, _PIECE_BYTES)
-
-    def end(self) -> bool:
-        return self._stream.eof
-
-
-class _Brotli:
-    def __init__(self) -> None:
-        self._stream = brotli.Decompressor()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        out = self._stream.process(data, output_buffer_limit=_PIECE_BYTES)
-        # It may say that it can accept more while it still holds output.
-        while out or not self._stream.can_accept_more_data():
-            yield out
-            out = self._stream.process(b"", output_buffer_limit=_PIECE_BYTES)
-
-    def end(self) -> bool:
-        finished: bool = self._stream.is_finished()
-        return finished
-
-
-class _Zstandard:
-    def __init__(self) -> None:
-        self._stream = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        for start in range(0, len(data), _ZSTD_STEP_BYTES):
-            if self._stream.eof:
-                return
-            yield self._stream.decompress(data[start : start + _ZSTD_STEP_BYTES])
-
-    def end(self) -> bool:
-        return self._stream.eof
-
-
-def decoder_of(encoding: str) -> Decoder | None:
-    """A decoder for a ``Content-Encoding``, ``None`` for none; 415 for one that is not supported."""
-    match encoding.strip().lower():
-        case "" | "identity":
-            return None
-        case "gzip" | "x-gzip":
-            return _Zlib(zlib.MAX_WBITS | 16)
-        case "deflate":
-            return _Zlib(zlib.MAX_WBITS)
-        case "br":
-            return _Brotli()
-        case "zstd":
-            return _Zstandard()
-    raise ApiError(ErrorType.UNSUPPORTED_CONTENT_ENCODING, f'Content-Encoding "{encoding[:50]}" is not supported.')
 
 
 def too_large(method: str, limit: int, actual: int) -> ApiError:
@@ -121,44 +23,29 @@ def too_large(method: str, limit: int, actual: int) -> ApiError:
 async def decoded(request: Request, headers: dict[str, str], limit: int) -> AsyncIterator[bytes]:
     """Pieces of the body, decoded; 413 as soon as they exceed ``limit`` together."""
     length = headers.get("content-length", "")
-    encoding = headers.get("content-encoding", "")
-    decoder = decoder_of(encoding)
-    if decoder is None and length.isdigit() and int(length) > limit:
-        raise too_large(request.method, limit, int(length))
-    total, is_empty = 0, True
-    async for received in request.stream():
-        is_empty = is_empty and not received
-        try:
-            for piece in decoder.feed(received) if decoder is not None and received else (received,):
+    announced = int(length) if length.isdigit() else 0
+    decoder = decoder_of(headers.get("content-encoding", ""))
+    if decoder is None and announced > limit:
+        raise too_large(request.method, limit, announced)
+    total = 0
+    try:
+        async for received in request.stream():
+            for piece in (received,) if decoder is None else decoder.feed(received):
                 total += len(piece)
                 if total > limit:
-                    raise too_large(request.method, limit, max(total, int(length) if length.isdigit() else 0))
+                    raise too_large(request.method, limit, max(total, announced))
                 if piece:
                     yield piece
-        except DECODING_ERRORS as error:
-            raise invalid(f"The request body is not valid {encoding}: {error}") from error
-    if decoder is not None and not is_empty and not decoder.end():
-        raise invalid(f"The request body is not valid {encoding}: it ends too early.")
+        if decoder is not None:
+            decoder.end()
+    except DecodingError as error:
+        raise invalid(f"The request body is {error}.") from error
 
 
 async def read_body(request: Request, headers: dict[str, str], limit: int) -> bytes:
     """The whole body, decoded."""
     pieces = [piece async for piece in decoded(request, headers, limit)]
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-async def decoded_chunks(chunks: AsyncIterator[bytes], encoding: str | None) -> AsyncIterator[bytes]:
-    """Stored bytes decoded from the ``Content-Encoding`` they were uploaded with. 400 where they are not."""
-    decoder = decoder_of(encoding or "")
-    try:
-        async for chunk in chunks:
-            for piece in (chunk,) if decoder is None else decoder.feed(chunk):
-                if piece:
-                    yield piece
-    except DECODING_ERRORS as error:
-        raise invalid(f"The stored value is not valid {encoding}: {error}") from error
-    if decoder is not None and not decoder.end():
-        raise invalid(f"The stored value is not valid {encoding}: it ends too early.")
 
 
 async def drain(request: Request) -> None:

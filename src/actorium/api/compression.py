@@ -12,6 +12,8 @@ from typing import Protocol, cast
 import brotli
 from starlette.responses import Response, StreamingResponse
 
+from actorium.domain.content_encodings import accepts
+
 MIN_BYTES = 1024
 """Smaller answers are sent as they are: they fit one packet anyway."""
 
@@ -45,17 +47,6 @@ def _compressor(encoding: str) -> _Compressor:
     return compressor
 
 
-def accepted(accept_encoding: str) -> set[str]:
-    """The encodings a client takes, by its ``Accept-Encoding``."""
-    taken = set()
-    for part in accept_encoding.lower().split(","):
-        name, _, parameters = part.partition(";")
-        weight = re.fullmatch(r"\s*q\s*=\s*(0(?:\.\d*)?|1(?:\.0*)?)\s*", parameters)
-        if name.strip() and (weight is None or float(weight[1]) > 0):
-            taken.add(name.strip())
-    return taken
-
-
 async def compress(response: Response, accept_encoding: str | None) -> None:
     """Compress the body of an answer in place if it is text, large enough, and the client takes it."""
     if not isinstance(response, StreamingResponse) and len(response.body) < MIN_BYTES:
@@ -63,8 +54,7 @@ async def compress(response: Response, accept_encoding: str | None) -> None:
     if not _TEXTS.match(response.headers.get("content-type", "")):
         return
     response.headers.add_vary_header("Accept-Encoding")
-    taken = accepted(accept_encoding or "")
-    encoding = "br" if "br" in taken else "gzip" if "gzip" in taken or "*" in taken else None
+    encoding = next((known for known in ("br", "gzip") if accepts(accept_encoding or "", known)), None)
     if encoding is None or "content-encoding" in response.headers:
         return
     if isinstance(response, StreamingResponse):

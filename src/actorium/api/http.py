@@ -32,7 +32,8 @@ _CORS = [
     (
         b"access-control-expose-headers",
         b"X-Apify-Pagination-Offset, X-Apify-Pagination-Limit, X-Apify-Pagination-Count, "
-        b"X-Apify-Pagination-Total, X-Apify-Pagination-Desc, X-RateLimit-Limit, Location",
+        b"X-Apify-Pagination-Total, X-Apify-Pagination-Desc, X-RateLimit-Limit, Location, "
+        b"Accept-Ranges, Content-Disposition, Content-Range, ETag, Last-Modified",
     ),
 ]
 _PREFLIGHT = {
@@ -321,6 +322,9 @@ def _without_body(response: Response) -> Response:
     empty = Response(status_code=response.status_code, headers=headers)
     if length is not None:
         empty.headers["content-length"] = length
+    else:
+        # Not 0: the answer with a body would not have said its length either.
+        del empty.headers["content-length"]
     return empty
 
 

@@ -1,4 +1,4 @@
-"""Key-value store routes: the common ones, records, keys."""
+"""Key-value store routes: the common ones, records one by one and as an archive, keys."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 
 from starlette.responses import Response
 
-from actorium.api.body import decoder_of
 from actorium.api.http import Call, Route, data_response, json_response
-from actorium.api.records import record_response
+from actorium.api.records import SAFE_HEADERS, ChunksResponse, record_response
 from actorium.api.storages import StorageRoutes, record_url, storage_url
+from actorium.domain.content_encodings import decoder_of
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.records import check_key
 from actorium.domain.storages import StorageKind
-from actorium.services.key_value_stores import KeyValueStores
+from actorium.services.key_value_stores import KeyValueStores, Selection
 from actorium.services.storages import Storages
 
 _MAX_KEYS = 1000
@@ -31,10 +31,12 @@ class KeyValueStoreRoutes:
     def routes(self) -> list[Route]:
         """The routes."""
         keys = "/v2/key-value-stores/{storeId}/keys"
-        record = "/v2/key-value-stores/{storeId}/records/{recordKey}"
+        archive = "/v2/key-value-stores/{storeId}/records"
+        record = f"{archive}/{{recordKey}}"
         return [
             *self._common.routes(),
             Route("GET", keys, "keyValueStore_keys_get", self.list_keys, public=True),
+            Route("GET", archive, "keyValueStore_records_get", self.get_records, public=True, verbatim=True),
             Route("GET", record, "keyValueStore_record_get", self.get_record, public=True, verbatim=True),
             Route("HEAD", record, "keyValueStore_record_head", self.get_record, public=True, verbatim=True),
             Route("PUT", record, "keyValueStore_record_put", self.put_record),
@@ -57,9 +59,9 @@ class KeyValueStoreRoutes:
             raise ApiError(
                 ErrorType.INVALID_CONTENT_TYPE_HEADER, f"Content-Type {content_type[:100]!r} is not a media type."
             )
-        encoding = call.request.headers.get("content-encoding", "").strip().lower()
+        encoding = call.headers.get("content-encoding", "").strip().lower()
         is_encoded = decoder_of(encoding) is not None  # 415 for one that is not known
-        length = call.request.headers.get("content-length", "")
+        length = call.headers.get("content-length", "")
         key = call.path["recordKey"]
         store_id = await self._stores.put(
             call.principal,
@@ -78,20 +80,29 @@ class KeyValueStoreRoutes:
         await self._stores.delete(call.principal, call.path["storeId"], call.path["recordKey"])
         return Response(status_code=204)
 
+    async def get_records(self, call: Call) -> Response:
+        """The records as a zip archive. openapi: keyValueStore_records_get."""
+        archive = await self._stores.archive(
+            call.principal_or_none, call.path["storeId"], _selection(call), signature=call.query.text("signature")
+        )
+        headers = {
+            **SAFE_HEADERS,
+            "Content-Type": "application/zip",
+            "Content-Disposition": f'attachment; filename="key-value-store-{archive.store_id}.zip"',
+            "Cache-Control": "no-store",
+        }
+        return ChunksResponse(archive, headers=headers)
+
     async def list_keys(self, call: Call) -> Response:
         """A page of keys. openapi: keyValueStore_keys_get."""
         query = call.query
         limit = min(query.integer("limit", minimum=0) or _MAX_KEYS, _MAX_KEYS)
         after = query.text("exclusiveStartKey")
-        prefix = query.text("prefix")
-        if (collection := query.text("collection")) is not None:
-            raise ApiError(ErrorType.INVALID_COLLECTION, f"The store has no collection {collection[:100]!r}.")
         page = await self._stores.list_keys(
             call.principal_or_none,
             call.path["storeId"],
-            prefix="" if prefix is None else check_key(prefix, "Query parameter prefix"),
-            after=after or "",
-            limit=limit,
+            _selection(call, after or ""),
+            limit,
             signature=query.text("signature"),
         )
         items = [
@@ -114,3 +125,10 @@ class KeyValueStoreRoutes:
                 "nextExclusiveStartKey": page.keys[-1].key if page.is_truncated else None,
             }
         )
+
+
+def _selection(call: Call, after: str = "") -> Selection:
+    prefix = call.query.text("prefix")
+    return Selection(
+        "" if prefix is None else check_key(prefix, "Query parameter prefix"), call.query.text("collection"), after
+    )

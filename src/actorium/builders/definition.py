@@ -14,6 +14,7 @@ import pyjson5
 from actorium.builders import BuildFailed
 from actorium.domain.dataset_schemas import check_schema as check_dataset_schema
 from actorium.domain.errors import ApiError
+from actorium.domain.store_schemas import check_store_schema
 
 MAX_SCHEMA_BYTES = 500 * 1024
 _DATASET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,100}")
@@ -178,6 +179,8 @@ class _Reader:
         for schema in (resolved.get("dataset"), *resolved.get("datasets", {}).values()):
             if schema is not None:
                 self._check(check_dataset_schema, schema)
+        if (store_schema := resolved.get("keyValueStore")) is not None:
+            self._check(check_store_schema, store_schema)
         return resolved
 
     @staticmethod

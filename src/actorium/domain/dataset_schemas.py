@@ -10,17 +10,9 @@ import msgspec
 from actorium.domain.dataset_items import NewItems, values_of
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.item_shapes import View
-from actorium.domain.json_schemas import Validator, compile_schema, violations
+from actorium.domain.json_schemas import Validator, compile_schema, finite_float, violations
 
-_LARGEST = 1.7976931348623157e308
-
-
-def _float(text: str) -> float:
-    """A number for comparing with bounds, kept finite."""
-    return max(-_LARGEST, min(float(text), _LARGEST))
-
-
-_values = values_of(_float)
+_values = values_of(finite_float)
 
 
 def check_schema(schema: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from jsonschema_rs import Draft7Validator, ValidationError, ValidationErrorKind
 Validator = Draft7Validator
 
 _DRAFT_7 = "http://json-schema.org/draft-07/schema"
+_LARGEST = 1.7976931348623157e308
 
 
 def compile_schema(schema: Any) -> Validator:
@@ -25,6 +26,11 @@ def compile_schema(schema: Any) -> Validator:
     except ValidationError as error:
         where = _pointer(error.instance_path)
         raise ValueError(f"{error.message}{f', at {where}' if where else ''}") from error
+
+
+def finite_float(text: str) -> float:
+    """The number of a JSON text for comparing with bounds, kept finite."""
+    return max(-_LARGEST, min(float(text), _LARGEST))
 
 
 def _refuse(address: str) -> Any:

@@ -15,12 +15,21 @@ class Record(msgspec.Struct, frozen=True):
     """A record as stored. Its value is ``value`` or, when that is ``None``, the blob ``blob_key``."""
 
     key: str
+    version: int
     content_type: str
     content_encoding: str | None
     size_bytes: int
     modified_at: int
     value: bytes | None
     blob_key: str | None
+
+    @property
+    def tag(self) -> str:
+        """What tells this state of the record from every other one that was ever at its address.
+
+        The version alone would not: a store deleted and made again under its name counts from the start.
+        """
+        return f"{self.modified_at:x}-{self.version:x}"
 
 
 class NewRecord(msgspec.Struct, frozen=True):
@@ -39,6 +48,37 @@ class Key(msgspec.Struct, frozen=True):
 
     key: str
     size_bytes: int
+
+
+class KeyRange(msgspec.Struct, frozen=True):
+    """Neighbouring keys in the order of their bytes: from ``start`` up to before ``end`` (``None``: to the last)."""
+
+    start: bytes = b""
+    end: bytes | None = None
+
+    @classmethod
+    def of_prefix(cls, prefix: str) -> KeyRange:
+        """The keys that start with ``prefix``, which has characters a key can have."""
+        start = prefix.encode()
+        return cls(start, start[:-1] + bytes([start[-1] + 1]) if start else None)
+
+    @classmethod
+    def of_key(cls, key: str) -> KeyRange:
+        """The one key."""
+        return cls(key.encode(), key.encode() + b"\0")
+
+    def after(self, key: str) -> KeyRange:
+        """Those of the keys that come after ``key``."""
+        return KeyRange(max(self.start, key.encode() + b"\0"), self.end) if key else self
+
+    def within(self, other: KeyRange) -> KeyRange:
+        """Those of the keys that ``other`` holds too."""
+        ends = [end for end in (self.end, other.end) if end is not None]
+        return KeyRange(max(self.start, other.start), min(ends, default=None))
+
+    def __contains__(self, key: str) -> bool:
+        found = key.encode()
+        return self.start <= found and (self.end is None or found < self.end)
 
 
 def check_key(key: str, what: str = "Record key") -> str:

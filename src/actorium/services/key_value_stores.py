@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import msgspec
 
 from actorium.domain.errors import ApiError, ErrorType, not_found
-from actorium.domain.records import Key, NewRecord, Record, check_key
+from actorium.domain.records import Key, KeyRange, NewRecord, Record, check_key
 from actorium.domain.signing import is_content_signature, is_record_signature
 from actorium.domain.storages import Access, Guarded, Reference, StorageKind, check_access
+from actorium.domain.store_schemas import RecordRules, collection_keys
 from actorium.kit import Clock, random_text
 from actorium.services.access import Principal
+from actorium.services.record_archive import RecordArchive
+from actorium.services.record_values import held_against, replay
 from actorium.services.storages import ReadCounts, Storages, refusal
 from actorium.storage import key_value_stores as records
 from actorium.storage import storages
 from actorium.storage.blobs import Blobs
 from actorium.storage.db import Database, Tx
-from actorium.storage.key_value_stores import BlobClaimedError
+from actorium.storage.key_value_stores import BlobClaimedError, StoreSchemaUncheckedError
 
 _KIND = StorageKind.KEY_VALUE_STORE
 
@@ -26,6 +29,19 @@ INLINE_BYTES = 64 * 1024
 
 _UPLOAD_MS = 24 * 3600 * 1000
 """How long an upload may take before its blob counts as abandoned."""
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """Some records of a store: those that start with ``prefix``, of the ``collection`` of its schema, after a key."""
+
+    prefix: str = ""
+    collection: str | None = None
+    after: str = ""
+
+    def keys(self, schema_json: str | None) -> KeyRange:
+        """Their keys. Raises 400 ``invalid-collection``."""
+        keys = KeyRange.of_prefix(self.prefix).after(self.after)
+        return keys if self.collection is None else keys.within(collection_keys(schema_json, self.collection))
 
 
 class KeyPage(msgspec.Struct, frozen=True):
@@ -41,7 +57,7 @@ class KeyValueStores:
     """The key-value store service. ``max_record_bytes`` bounds a value as it is stored."""
 
     def __init__(
-        self, db: Database, clock: Clock, blobs: Blobs, reads: ReadCounts, *, max_record_bytes: int = 5 * 1024**3
+        self, db: Database, clock: Clock, blobs: Blobs, reads: ReadCounts, *, max_record_bytes: int = 5 * 2**30
     ) -> None:
         self._db = db
         self._clock = clock
@@ -74,16 +90,26 @@ class KeyValueStores:
             head.append(chunk)
             size += len(chunk)
             if size > INLINE_BYTES:
-                return await self._put_blob(principal, reference, key, content_type, content_encoding, head, chunks)
+                record = NewRecord(key, content_type, content_encoding, 0)
+                return await self._put_blob(principal, reference, record, self._bounded(head, chunks))
         record = NewRecord(key, content_type, content_encoding, size, b"".join(head))
-        return await self._commit(principal, reference, record)
+        checked_id: str | None = None
+        while True:
+            try:
+                return await self._commit(principal, reference, record, checked_id)
+            except StoreSchemaUncheckedError as unchecked:
+                # The name may have gone to another store by the second time; then its schema is asked for.
+                await held_against(RecordRules(unchecked.schema_json, key), record, replay(head))
+                checked_id = unchecked.store_id
 
-    async def _commit(self, principal: Principal, reference: Reference, record: NewRecord) -> str:
+    async def _commit(
+        self, principal: Principal, reference: Reference, record: NewRecord, checked_id: str | None
+    ) -> str:
         condition, args = storages.where_owned(reference, principal.user_id)
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> str:
-            store_id = await records.put(tx, condition, args, record, now)
+            store_id = await records.put(tx, condition, args, record, now, checked_id=checked_id)
             if store_id is None:
                 raise await refusal(tx, principal, _KIND, reference)
             return store_id
@@ -93,28 +119,24 @@ class KeyValueStores:
         return store_id
 
     async def _put_blob(
-        self,
-        principal: Principal,
-        reference: Reference,
-        key: str,
-        content_type: str,
-        content_encoding: str | None,
-        head: list[bytes],
-        rest: AsyncIterator[bytes],
+        self, principal: Principal, reference: Reference, record: NewRecord, chunks: AsyncIterator[bytes]
     ) -> str:
         now = self._clock.now_ms()
 
-        async def announce(tx: Tx) -> str:
-            store = self._check(principal, reference, await records.find_store(tx, reference), Access.WRITE)
+        async def announce(tx: Tx) -> tuple[str, str | None, str]:
+            found, schema_json = await records.find_store(tx, reference)
+            store = self._check(principal, reference, found, Access.WRITE)
             blob_key = f"records/{store.id}/{random_text(24)}"
             await records.announce_blob(tx, blob_key, now + _UPLOAD_MS)
-            return blob_key
+            return store.id, schema_json, blob_key
 
-        blob_key = await self._db.write("announce record", announce)
+        store_id, schema_json, blob_key = await self._db.write("announce record", announce)
         try:
-            size = await self._blobs.put(blob_key, self._bounded(head, rest))
-            record = NewRecord(key, content_type, content_encoding, size, blob_key=blob_key)
-            return await self._commit(principal, reference, record)
+            chunks = await held_against(RecordRules(schema_json, record.key), record, chunks)
+            size = await self._blobs.put(blob_key, chunks)
+            record = msgspec.structs.replace(record, size_bytes=size, blob_key=blob_key)
+            # Into the store whose schema was asked, whatever its name leads to by now.
+            return await self._commit(principal, Reference(store_id, id=store_id), record, store_id)
         except BaseException as error:
             # Only a row still there may be touched: a record that was committed after all has taken it out.
             was_claimed = isinstance(error, BlobClaimedError)
@@ -167,17 +189,11 @@ class KeyValueStores:
 
         return await self._db.read("find record", op)
 
-    async def open_value(self, record: Record) -> AsyncIterator[bytes]:
-        """The stored bytes of a record in pieces."""
-        if record.value is None:
-            assert record.blob_key is not None  # noqa: S101  one of the two holds the value
-            return await self._blobs.get(record.blob_key)
-        value = record.value
-
-        async def inline() -> AsyncIterator[bytes]:
-            yield value
-
-        return inline()
+    async def open_value(self, record: Record, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        """The stored bytes of a record in pieces, from byte ``start`` up to before ``end``."""
+        if record.blob_key is not None:
+            return await self._blobs.get(record.blob_key, start, end)
+        return replay([(record.value or b"")[start:end]])
 
     async def delete(self, principal: Principal, text: str, key: str) -> None:
         """Delete a record; one that is not there counts as deleted."""
@@ -194,28 +210,41 @@ class KeyValueStores:
         self._reads.usage.add(principal, _KIND, write_count=1)
 
     async def list_keys(
-        self,
-        principal: Principal | None,
-        text: str,
-        *,
-        prefix: str,
-        after: str,
-        limit: int,
-        signature: str | None = None,
+        self, principal: Principal | None, text: str, wanted: Selection, limit: int, *, signature: str | None = None
     ) -> KeyPage:
-        """A page of keys in the order of their bytes, of those that start with ``prefix`` and come after ``after``."""
+        """The first ``limit`` keys of what is ``wanted``, in the order of their bytes."""
         reference = Storages.reference(principal, text)
-        now = self._clock.now_ms()
 
         async def op(tx: Tx) -> tuple[Guarded, list[Key]]:
-            found = await records.find_store(tx, reference)
-            signed = found is not None and is_content_signature(signature, found.url_signing_secret_key, found.id, now)
-            store = self._check(principal, reference, found, Access.READ, signed=signed)
-            return store, await records.list_keys(tx, store.id, prefix=prefix, after=after, limit=limit + 1)
+            store, schema_json = await self._open_contents(tx, principal, reference, signature)
+            return store, await records.list_keys(tx, store.id, wanted.keys(schema_json), limit + 1)
 
         store, keys = await self._db.read("list keys", op)
         self._reads.add(principal, _KIND, store.id, list_count=1)
         return KeyPage(store.id, store.url_signing_secret_key, keys[:limit], len(keys) > limit)
+
+    async def archive(
+        self, principal: Principal | None, text: str, wanted: Selection, *, signature: str | None = None
+    ) -> RecordArchive:
+        """What is ``wanted`` as an archive; counts as one listing, and each record as one read once it is sent."""
+        reference = Storages.reference(principal, text)
+
+        async def op(tx: Tx) -> tuple[str, KeyRange]:
+            store, schema_json = await self._open_contents(tx, principal, reference, signature)
+            return store.id, wanted.keys(schema_json)
+
+        store_id, keys = await self._db.read("open key-value store", op)
+        self._reads.add(principal, _KIND, store_id, list_count=1)
+        return RecordArchive(self._db, self._blobs, self._reads, principal, store_id, keys)
+
+    async def _open_contents(
+        self, tx: Tx, principal: Principal | None, reference: Reference, signature: str | None
+    ) -> tuple[Guarded, str | None]:
+        found, schema_json = await records.find_store(tx, reference)
+        signed = found is not None and is_content_signature(
+            signature, found.url_signing_secret_key, found.id, self._clock.now_ms()
+        )
+        return self._check(principal, reference, found, Access.READ, signed=signed), schema_json
 
     @staticmethod
     def _check(

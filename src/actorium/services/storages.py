@@ -21,6 +21,7 @@ from actorium.domain.storages import (
     name_key,
     parse_reference,
 )
+from actorium.domain.store_schemas import check_store_schema
 from actorium.kit import Clock, Tasks, forever
 from actorium.services.access import Principal
 from actorium.services.flushes import Flushes
@@ -158,6 +159,8 @@ class Storages:
             check_name(name)
         if schema is not None and kind is StorageKind.DATASET:
             check_schema(schema)
+        if schema is not None and kind is StorageKind.KEY_VALUE_STORE:
+            check_store_schema(schema)
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> tuple[Storage, bool]:

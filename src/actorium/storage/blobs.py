@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -45,8 +45,11 @@ class Blobs(Protocol):
         """
         ...
 
-    async def get(self, key: str) -> AsyncIterator[bytes]:
-        """Open an object for reading in pieces. Raises ``BlobNotFoundError``."""
+    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Open an object for reading in pieces, from byte ``start`` up to before ``end`` (``None``: to its end).
+
+        ``start`` is before ``end``, or 0. Raises ``BlobNotFoundError``, at the latest with the first piece.
+        """
         ...
 
     async def delete(self, key: str) -> None:
@@ -112,16 +115,27 @@ class LocalBlobs:
         for folder in (path.parent, *(folder.parent for folder in made)):
             _fsync_folder(folder)
 
-    async def get(self, key: str) -> AsyncIterator[bytes]:
+    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """Read the file; once reading has begun it goes on even when the object is deleted meanwhile."""
         path = self._path(key)
         if not await self._run(path.is_file):
             raise BlobNotFoundError(key)
 
-        async def read() -> AsyncIterator[bytes]:
-            fd = await self._run(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
+        async def read() -> AsyncGenerator[bytes, None]:
+            opening = self._threads.submit(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                while chunk := await self._run(os.read, fd, _CHUNK_BYTES):
+                fd = await asyncio.wrap_future(opening)
+            except FileNotFoundError:
+                raise BlobNotFoundError(key) from None
+            except asyncio.CancelledError:
+                opening.add_done_callback(_close_opened)
+                raise
+            try:
+                at = start
+                while size := _CHUNK_BYTES if end is None else min(_CHUNK_BYTES, end - at):
+                    if not (chunk := await self._run(os.pread, fd, size, at)):
+                        return
+                    at += len(chunk)
                     yield chunk
             finally:
                 os.close(fd)
@@ -131,6 +145,11 @@ class LocalBlobs:
     async def delete(self, key: str) -> None:
         """Remove the file."""
         await self._run(self._path(key).unlink, True)
+
+
+def _close_opened(opening: Future[int]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        os.close(opening.result())
 
 
 def _write_all(fd: int, chunks: list[bytes]) -> None:
@@ -186,14 +205,19 @@ class ObjectStoreBlobs:
         )
         return size
 
-    async def get(self, key: str) -> AsyncIterator[bytes]:
+    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """Start the download."""
+        options: Any = {}
+        if end is not None:
+            options["range"] = (start, end)
+        elif start:
+            options["range"] = {"offset": start}
         try:
-            result = await obstore.get_async(self._store, key)
+            result = await obstore.get_async(self._store, key, options=options)
         except FileNotFoundError:
             raise BlobNotFoundError(key) from None
 
-        async def read() -> AsyncIterator[bytes]:
+        async def read() -> AsyncGenerator[bytes, None]:
             async for chunk in result.stream(min_chunk_size=_CHUNK_BYTES):
                 yield bytes(chunk)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from actorium.domain.records import Key, NewRecord, Record
+from actorium.domain.records import Key, KeyRange, NewRecord, Record
 from actorium.domain.storages import Guarded, Reference, StorageKind
 from actorium.storage import storages
 from actorium.storage.db import Row, Tx
@@ -22,14 +22,26 @@ class BlobClaimedError(Exception):
     """Housekeeping took the blob of an upload that lasted too long."""
 
 
-async def put(tx: Tx, condition: str, args: Sequence[Any], record: NewRecord, now: int) -> str | None:
+class StoreSchemaUncheckedError(Exception):
+    """The store has a schema, which the record was not held against; nothing was stored."""
+
+    def __init__(self, store_id: str, schema_json: str) -> None:
+        super().__init__(store_id)
+        self.store_id = store_id
+        self.schema_json = schema_json
+
+
+async def put(
+    tx: Tx, condition: str, args: Sequence[Any], record: NewRecord, now: int, *, checked_id: str | None = None
+) -> str | None:
     """Store a record in the store the ``condition`` finds, and return the store's id; ``None`` when it finds none.
 
-    The first update locks the store, so what is counted and discarded fits what is replaced.
+    The first update locks the store, so what is counted and discarded fits what is replaced. Raises
+    ``StoreSchemaUncheckedError`` unless the store has no schema or is ``checked_id``.
     """
     row = await tx.fetchrow(
         "UPDATE key_value_stores SET write_count = write_count + 1, storage_bytes = storage_bytes + ?, "
-        f"modified_at = ?, accessed_at = ? WHERE {condition} RETURNING id",
+        f"modified_at = ?, accessed_at = ? WHERE {condition} RETURNING id, write_count, schema_json",
         record.size_bytes,
         now,
         now,
@@ -38,6 +50,8 @@ async def put(tx: Tx, condition: str, args: Sequence[Any], record: NewRecord, no
     if row is None:
         return None
     store_id: str = row["id"]
+    if row["schema_json"] is not None and store_id != checked_id:
+        raise StoreSchemaUncheckedError(store_id, row["schema_json"])
     if record.blob_key is not None and not await tx.execute(
         "DELETE FROM blob_garbage WHERE blob_key = ? AND claimed = 0", record.blob_key
     ):
@@ -48,13 +62,14 @@ async def put(tx: Tx, condition: str, args: Sequence[Any], record: NewRecord, no
     )
     await tx.execute(
         "INSERT INTO records "
-        "(store_id, key_bytes, content_type, content_encoding, size_bytes, modified_at, value, blob_key) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (store_id, key_bytes) DO UPDATE SET "
-        "content_type = excluded.content_type, content_encoding = excluded.content_encoding, "
-        "size_bytes = excluded.size_bytes, modified_at = excluded.modified_at, "
-        "value = excluded.value, blob_key = excluded.blob_key",
+        "(store_id, key_bytes, version, content_type, content_encoding, size_bytes, modified_at, value, blob_key) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (store_id, key_bytes) DO UPDATE SET "
+        "version = excluded.version, content_type = excluded.content_type, "
+        "content_encoding = excluded.content_encoding, size_bytes = excluded.size_bytes, "
+        "modified_at = excluded.modified_at, value = excluded.value, blob_key = excluded.blob_key",
         store_id,
         key_bytes,
+        row["write_count"],
         record.content_type,
         record.content_encoding,
         record.size_bytes,
@@ -77,9 +92,9 @@ async def _forget(tx: Tx, store_id: str, gone: Row, now: int) -> None:
 
 
 async def put_record(tx: Tx, store_id: str, key: str, content_type: str, value: bytes, *, now: int) -> None:
-    """Store a value of at most a few megabytes in its row, as part of a larger transaction."""
+    """Store a value of at most a few megabytes in its row, as part of a larger transaction; no schema holds for it."""
     record = NewRecord(key, content_type, None, len(value), value)
-    if await put(tx, "id = ?", (store_id,), record, now) is None:
+    if await put(tx, "id = ?", (store_id,), record, now, checked_id=store_id) is None:
         raise LookupError(f"key-value store {store_id} does not exist")
 
 
@@ -111,17 +126,22 @@ async def find(tx: Tx, reference: Reference, key: str) -> tuple[Guarded | None, 
         StorageKind.KEY_VALUE_STORE, reference, "LEFT JOIN records r ON r.store_id = s.id AND r.key_bytes = ?"
     )
     row = await tx.fetchrow(
-        f"SELECT {storages.GUARDED}, r.store_id, r.content_type, r.content_encoding, r.size_bytes, "
-        f"r.modified_at, r.value, r.blob_key {source}",
+        f"SELECT {storages.GUARDED}, r.store_id, {_RECORD} {source}",
         key.encode(),
         *args,
     )
     if row is None:
         return None, None
-    if row["store_id"] is None:
-        return storages.guarded_of(row), None
-    record = Record(
-        key,
+    return storages.guarded_of(row), None if row["store_id"] is None else _record_of(row)
+
+
+_RECORD = "r.key_bytes, r.version, r.content_type, r.content_encoding, r.size_bytes, r.modified_at, r.value, r.blob_key"
+
+
+def _record_of(row: Row) -> Record:
+    return Record(
+        bytes(row["key_bytes"]).decode(),
+        row["version"],
         row["content_type"],
         row["content_encoding"],
         row["size_bytes"],
@@ -129,35 +149,38 @@ async def find(tx: Tx, reference: Reference, key: str) -> tuple[Guarded | None, 
         row["value"],
         row["blob_key"],
     )
-    return storages.guarded_of(row), record
 
 
-async def find_store(tx: Tx, reference: Reference) -> Guarded | None:
-    """What access to a store depends on."""
+async def find_store(tx: Tx, reference: Reference) -> tuple[Guarded | None, str | None]:
+    """What access to a store depends on, and its schema."""
     source, args = storages.from_reference(StorageKind.KEY_VALUE_STORE, reference)
-    row = await tx.fetchrow(f"SELECT {storages.GUARDED} {source}", *args)
-    return None if row is None else storages.guarded_of(row)
+    row = await tx.fetchrow(f"SELECT {storages.GUARDED}, s.schema_json {source}", *args)
+    return (None, None) if row is None else (storages.guarded_of(row), row["schema_json"])
 
 
-async def list_keys(tx: Tx, store_id: str, *, prefix: str, after: str, limit: int) -> list[Key]:
-    """Up to ``limit`` keys that start with ``prefix`` and come after ``after``, in the order of their bytes."""
-    start, end = prefix.encode(), _after_prefix(prefix.encode())
+async def list_keys(tx: Tx, store_id: str, keys: KeyRange, limit: int) -> list[Key]:
+    """The first ``limit`` of ``keys``, in the order of their bytes."""
+    condition, args = _where(store_id, keys)
     rows = await tx.fetch(
-        "SELECT key_bytes, size_bytes FROM records WHERE store_id = ? AND key_bytes >= ? AND key_bytes > ? "
-        f"{'AND key_bytes < ? ' if end else ''}ORDER BY key_bytes LIMIT ?",
-        store_id,
-        start,
-        after.encode(),
-        *([end] if end else []),
-        limit,
+        f"SELECT r.key_bytes, r.size_bytes FROM records r WHERE {condition} ORDER BY r.key_bytes LIMIT ?", *args, limit
     )
     return [Key(bytes(row["key_bytes"]).decode(), row["size_bytes"]) for row in rows]
 
 
-def _after_prefix(prefix: bytes) -> bytes:
-    """The smallest bytes greater than everything starting with ``prefix``; empty when there are none."""
-    bare = prefix.rstrip(b"\xff")
-    return bare[:-1] + bytes([bare[-1] + 1]) if bare else b""
+async def read_page(tx: Tx, store_id: str, keys: KeyRange, limit: int) -> list[Record] | None:
+    """The records with the first ``limit`` of ``keys``; ``None`` when the store is gone."""
+    if await tx.fetchrow("SELECT 1 AS one FROM key_value_stores WHERE id = ?", store_id) is None:
+        return None
+    condition, args = _where(store_id, keys)
+    rows = await tx.fetch(
+        f"SELECT {_RECORD} FROM records r WHERE {condition} ORDER BY r.key_bytes LIMIT ?", *args, limit
+    )
+    return [_record_of(row) for row in rows]
+
+
+def _where(store_id: str, keys: KeyRange) -> tuple[str, list[Any]]:
+    condition, args = "r.store_id = ? AND r.key_bytes >= ?", [store_id, keys.start]
+    return (condition, args) if keys.end is None else (f"{condition} AND r.key_bytes < ?", [*args, keys.end])
 
 
 async def announce_blob(tx: Tx, blob_key: str, due_at: int) -> None:

@@ -230,9 +230,11 @@ CREATE INDEX key_value_stores_by_run ON key_value_stores (run_id) WHERE run_id I
 CREATE INDEX key_value_stores_unnamed ON key_value_stores (created_at) WHERE name_key IS NULL AND run_id IS NULL;
 
 -- A small value is in "value"; a large one is the object "blob_key" of the blob store.
+-- "version" is the store's write_count at the time, so no two values of a key have the same.
 CREATE TABLE records (
   store_id TEXT NOT NULL,
   key_bytes BLOB NOT NULL,
+  version BIGINT NOT NULL,
   content_type TEXT NOT NULL,
   content_encoding TEXT,
   size_bytes BIGINT NOT NULL,
