@@ -299,13 +299,10 @@ def application(store: SqliteFloor | PostgresFloor) -> Starlette:
         return Response(body, media_type="application/json; charset=utf-8")
 
     async def copy(request: Request) -> Response:
-        piece = b"x" * 262_144
-
         async def pieces() -> AsyncIterator[bytes]:
-            left = int(request.query_params["bytes"])
-            while left > 0:
-                yield piece[:left]
-                left -= len(piece)
+            with open(request.query_params["file"], "rb", buffering=0) as file:  # noqa: PTH123
+                while piece := file.read(262_144):
+                    yield piece
 
         return StreamingResponse(pieces(), media_type="application/json")
 

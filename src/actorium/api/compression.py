@@ -59,6 +59,8 @@ async def compress(response: Response, accept_encoding: str | None) -> None:
         return
     if isinstance(response, StreamingResponse):
         response.body_iterator = _pieces(response.body_iterator, _compressor(encoding))
+        if "content-length" in response.headers:
+            del response.headers["content-length"]
     else:
         body = bytes(response.body)
         if len(body) >= _THREAD_BYTES:

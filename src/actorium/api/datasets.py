@@ -16,7 +16,7 @@ from actorium.domain.item_formats import FormatOptions, ItemFormat
 from actorium.domain.item_shapes import Shape, View
 from actorium.domain.storages import StorageKind
 from actorium.services.datasets import Datasets, Window
-from actorium.services.exports import Pieces, export
+from actorium.services.exports import Pieces, export, length_of
 from actorium.services.storages import Storages
 
 _NO_LIMIT = 999_999_999_999
@@ -96,11 +96,14 @@ async def items_response(call: Call, datasets: Datasets, dataset_reference: str)
             feed_description=options.feed_description or f'Items in dataset with id "{items.dataset_id}".',
             feed_link=f"{call.public_base_url}/v2/datasets/{items.dataset_id}/items",
         )
+    length = length_of(items, wanted, shape, options)
     pieces = export(items, wanted, shape, options)
     first, is_whole = await anext(pieces)
     if is_whole:
         await pieces.aclose()
         return Response(first, headers=headers, media_type=wanted.media_type)
+    if length is not None:
+        headers["Content-Length"] = str(length)
     return StreamingResponse(_rest(first, pieces), headers=headers, media_type=wanted.media_type)
 
 

@@ -20,8 +20,12 @@ MAX_FIELD_LENGTH = 200
 """Longest field name that is remembered or becomes a column. openapi: dataset_items_get."""
 
 
+SEPARATOR = b"\n"
+"""What is between the texts of neighbouring items. A JSON text without needless whitespace has no newline inside."""
+
+
 class NewItems(msgspec.Struct, frozen=True):
-    """Items ready to append: their texts joined by newlines, and what they add to the dataset's numbers.
+    """Items ready to append: their texts joined by ``SEPARATOR``, and what they add to the dataset's numbers.
 
     ``fields`` holds each field once, in the order of its first appearance.
     """
@@ -34,7 +38,7 @@ class NewItems(msgspec.Struct, frozen=True):
     @property
     def texts(self) -> list[bytes]:
         """The JSON text of each item."""
-        return self.block.split(b"\n") if self.count else []
+        return self.block.split(SEPARATOR) if self.count else []
 
 
 _array = msgspec.json.Decoder(list[msgspec.Raw])
@@ -74,7 +78,7 @@ def parse_items(body: bytes) -> NewItems:
         if b"\n" in text:
             # The library takes no half of a surrogate pair; a line break only stands between tokens.
             texts[index] = msgspec.json.format(text, indent=-1) if mended is text else text.replace(b"\n", b"")
-    return NewItems(b"\n".join(texts), len(texts), clean_count, tuple(fields))
+    return NewItems(SEPARATOR.join(texts), len(texts), clean_count, tuple(fields))
 
 
 def _split_array(body: bytes) -> list[bytes]:

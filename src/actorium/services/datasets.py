@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from actorium.domain.dataset_items import NewItems, parse_items
+from actorium.domain.dataset_items import SEPARATOR, NewItems, parse_items
 from actorium.domain.dataset_schemas import check_items
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.field_statistics import FieldStatistics, schema_fields
@@ -81,6 +81,11 @@ class Items:
         return self.count == self.total and not self.window.desc
 
     @property
+    def text_bytes(self) -> int | None:
+        """The size of the JSON texts of all items in the window, if that is known before they are read."""
+        return self._found.storage_bytes if self.is_whole else None
+
+    @property
     def name(self) -> str:
         """What the dataset is called: its name or id."""
         return self._found.name or self.dataset_id
@@ -106,17 +111,20 @@ class Items:
                 texts += part[::-1] if self.window.desc else part
             yield texts, is_last
 
-    async def joined(self, separator: bytes) -> AsyncIterator[tuple[list[bytes], bool]]:
-        """Like ``pages`` with neighbours already joined by ``separator``: the fast way for unchanged items."""
+    async def unsplit(self) -> AsyncIterator[tuple[list[bytes], bool]]:
+        """Like ``pages`` with texts of neighbours still joined by ``SEPARATOR``: the fast way for unchanged items."""
         if self.window.desc:
             async for page in self.pages():
                 yield page
             return
         async for blocks, is_last in self._windows():
-            yield [_joined(block, start, end, separator) for block, start, end in blocks], is_last
+            yield [_unsplit(block, start, end) for block, start, end in blocks], is_last
 
     async def _windows(self) -> AsyncIterator[tuple[list[tuple[Block, int, int]], bool]]:
-        """Blocks with the part of the dataset to take from each, and whether those are the last ones."""
+        """Blocks with the part of the dataset to take from each, and whether those are the last ones.
+
+        The next ones are read while the caller works on these.
+        """
         blocks = self._blocks
         while self._start < self._end:
             parts = [self._take(block) for block in blocks]
@@ -125,10 +133,15 @@ class Items:
             if self._reads is not None:
                 rows = sum(end - start for _, start, end in parts)
                 self._reads.add(self._reader, StorageKind.DATASET, self.dataset_id, read_count=rows)
-            is_last = self._start >= self._end
-            yield parts, is_last
-            if not is_last:
-                blocks = await self._db.read("read dataset items", self._next)
+            if self._start >= self._end:
+                yield parts, True
+                return
+            following = asyncio.create_task(self._db.read("read dataset items", self._next))
+            try:
+                yield parts, False
+                blocks = await following
+            finally:
+                following.cancel()
 
     async def _next(self, tx: Tx) -> list[Block]:
         return await datasets.read_blocks(tx, self.dataset_id, self._start, self._end, desc=self.window.desc)
@@ -146,10 +159,10 @@ class Items:
         return block, start, end
 
 
-def _joined(block: Block, start: int, end: int, separator: bytes) -> bytes:
+def _unsplit(block: Block, start: int, end: int) -> bytes:
     if start == block.first_index and end == block.end_index:
-        return block.items if separator == b"\n" else block.items.replace(b"\n", separator)
-    return separator.join(block.texts(start, end))
+        return block.items
+    return SEPARATOR.join(block.texts(start, end))
 
 
 async def _check_items(schema: dict[str, Any], new: NewItems) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
-from actorium.domain.dataset_items import values_of
+from actorium.domain.dataset_items import SEPARATOR, values_of
 from actorium.domain.item_formats import FormatOptions, ItemFormat, text_format
 from actorium.domain.item_shapes import Shape
 from actorium.domain.item_tables import Columns, row
@@ -39,6 +39,14 @@ def export(items: Items, wanted: ItemFormat, shape: Shape, options: FormatOption
     return _text(items, wanted, shape, options)
 
 
+def length_of(items: Items, wanted: ItemFormat, shape: Shape, options: FormatOptions) -> int | None:
+    """How many bytes ``export`` will give, where that is known before."""
+    if items.text_bytes is None or not shape.changes_nothing or wanted not in (ItemFormat.JSON, ItemFormat.JSONL):
+        return None
+    size = items.text_bytes + (len(_BOM.encode()) if options.bom else 0)
+    return size + items.count if wanted is ItemFormat.JSONL else size + 2 + max(0, items.count - 1)
+
+
 async def _shaped(items: Items, shape: Shape) -> AsyncIterator[tuple[list[bytes], bool]]:
     async for texts, is_last in items.pages():
         kept = texts if shape.changes_nothing else await _work(sum(map(len, texts)), shape.apply, texts)
@@ -52,33 +60,45 @@ async def _work(size: int, function: Callable[..., T], *arguments: Any) -> T:
 
 
 async def _json(items: Items, shape: Shape, start: bytes) -> Pieces:
-    opening = start + b"["
-    between = b""
-    async for texts, is_last in items.joined(b",") if shape.changes_nothing else _shaped(items, shape):
-        if texts:
-            texts[0] = opening + between + texts[0]
-            if is_last:
-                texts[-1] += b"]"
-            yield b",".join(texts), is_last
-            opening, between = b"", b","
-        else:
-            yield opening + b"]" if is_last else opening, is_last
-            opening = b""
-        if is_last:
+    before = start + b"["
+    async for texts, is_last in _unsplit(items, shape):
+        if is_last and before != b",":
+            yield before + SEPARATOR.join(texts).replace(SEPARATOR, b",") + b"]", True
             return
-    yield opening + b"]", True
+        # Large pieces go out one by one: each time they are put together they are copied.
+        for text in texts:
+            yield before, False
+            yield text.replace(SEPARATOR, b","), False
+            before = b","
+        if is_last:
+            break
+    yield b"]" if before == b"," else before + b"]", True
 
 
 async def _json_lines(items: Items, shape: Shape, start: bytes) -> Pieces:
-    async for texts, is_last in items.joined(b"\n") if shape.changes_nothing else _shaped(items, shape):
-        if texts:
-            texts[0] = start + texts[0]
-            texts[-1] += b"\n"
-            start = b""
-        yield b"\n".join(texts), is_last
-        if is_last:
+    before = start
+    async for texts, is_last in _unsplit(items, shape):
+        if is_last and before == start:
+            yield start + b"".join(text + SEPARATOR for text in texts), True
             return
-    yield start, True
+        for text in texts:
+            if before:
+                yield before, False
+            yield text, False
+            before = SEPARATOR
+        if is_last:
+            break
+    yield before, True
+
+
+async def _unsplit(items: Items, shape: Shape) -> AsyncIterator[tuple[list[bytes], bool]]:
+    """The items, a page at a time; where that is faster, several joined by ``SEPARATOR``."""
+    if shape.changes_nothing:
+        async for page in items.unsplit():
+            yield page
+        return
+    async for texts, is_last in _shaped(items, shape):
+        yield [SEPARATOR.join(texts)] if texts else [], is_last
 
 
 async def _text(items: Items, wanted: ItemFormat, shape: Shape, options: FormatOptions) -> Pieces:

@@ -1,7 +1,7 @@
 """Dataset items: appended in blocks, read from any position without holding more than a page of them.
 
-A block is a run of neighbouring items as JSON texts joined by newlines (a JSON text without needless
-whitespace has none inside), with the index of its first item. Blocks follow each other without gaps.
+A block is a run of neighbouring items as JSON texts with ``SEPARATOR`` between them, and the index of its first
+item. Blocks follow each other without gaps.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from actorium.domain.dataset_items import MAX_FIELDS, NewItems
+from actorium.domain.dataset_items import MAX_FIELDS, SEPARATOR, NewItems
 from actorium.domain.storages import Guarded, Reference, StorageKind
 from actorium.storage import storages
 from actorium.storage.db import Row, Tx
@@ -38,7 +38,7 @@ class Block(msgspec.Struct, frozen=True):
 
     def texts(self, start: int, end: int) -> list[bytes]:
         """JSON texts of the items from index ``start`` (of the dataset) up to before ``end``."""
-        texts = self.items.split(b"\n")
+        texts = self.items.split(SEPARATOR)
         return texts[max(0, start - self.first_index) : max(0, end - self.first_index)]
 
 
@@ -47,6 +47,7 @@ class Found(msgspec.Struct, frozen=True):
 
     dataset: Guarded
     item_count: int
+    storage_bytes: int
     name: str | None
     fields_json: str | None
 
@@ -85,7 +86,8 @@ async def append(
         new.count,
         new.clean_count,
         new.count,
-        len(new.block) - max(0, new.count - 1),  # without the newlines, which depend on what is in one block
+        # Without the separators, which depend on what is in one block.
+        len(new.block) - len(SEPARATOR) * max(0, new.count - 1),
         now,
         now,
         *args,
@@ -100,7 +102,7 @@ async def append(
     if new.count:
         index = row["item_count"] - new.count
         for items in _parts(new.block):
-            count = items.count(b"\n") + 1
+            count = items.count(SEPARATOR) + 1
             await tx.execute(_INSERT_BLOCK, dataset_id, index, count, len(items), items)
             index += count
         await _add_fields(tx, dataset_id, row["fields_json"], new.fields)
@@ -116,11 +118,11 @@ def _parts(block: bytes) -> Iterator[bytes]:
     """The items in blocks of at most a page, or of one item: every reader holds a few pages in memory."""
     start = 0
     while len(block) - start > _PAGE_BYTES:
-        end = block.rfind(b"\n", start, start + _PAGE_BYTES + 1)
-        if end < 0 and (end := block.find(b"\n", start)) < 0:
+        end = block.rfind(SEPARATOR, start, start + _PAGE_BYTES + len(SEPARATOR))
+        if end < 0 and (end := block.find(SEPARATOR, start)) < 0:
             break
         yield block[start:end]
-        start = end + 1
+        start = end + len(SEPARATOR)
     yield block[start:] if start else block
 
 
@@ -136,10 +138,12 @@ async def _add_fields(tx: Tx, dataset_id: str, fields_json: str | None, new: Seq
 async def find(tx: Tx, reference: Reference) -> Found | None:
     """A dataset as a reader of its items needs it."""
     source, args = storages.from_reference(StorageKind.DATASET, reference)
-    row = await tx.fetchrow(f"SELECT {storages.GUARDED}, s.item_count, s.name, s.fields_json {source}", *args)
+    row = await tx.fetchrow(
+        f"SELECT {storages.GUARDED}, s.item_count, s.storage_bytes, s.name, s.fields_json {source}", *args
+    )
     if row is None:
         return None
-    return Found(storages.guarded_of(row), row["item_count"], row["name"], row["fields_json"])
+    return Found(storages.guarded_of(row), row["item_count"], row["storage_bytes"], row["name"], row["fields_json"])
 
 
 async def read_blocks(tx: Tx, dataset_id: str, start: int, end: int, *, desc: bool = False) -> list[Block]:
@@ -218,7 +222,7 @@ async def merge_blocks(tx: Tx, dataset_id: str) -> bool:
 async def _join_blocks(tx: Tx, dataset_id: str, start: int, end: int) -> None:
     where = "WHERE dataset_id = ? AND first_index >= ? AND first_index < ?"
     rows = await tx.fetch(f"SELECT items FROM dataset_blocks {where} ORDER BY first_index", dataset_id, start, end)
-    items = b"\n".join(row["items"] for row in rows)
+    items = SEPARATOR.join(row["items"] for row in rows)
     await tx.execute(f"DELETE FROM dataset_blocks {where}", dataset_id, start, end)
     await tx.execute(_INSERT_BLOCK, dataset_id, start, end - start, len(items), items)
 
