@@ -25,3 +25,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for marker, flag in _FLAGS.items():
             if item.get_closest_marker(marker) and not config.getoption(flag):
                 item.add_marker(pytest.mark.skip(reason=f"needs {flag}"))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Long values, some of them random, are called by their length: every worker must give a test the same name."""
+    return f"{argname}-{len(val)}" if isinstance(val, bytes | str) and len(val) > 60 else None

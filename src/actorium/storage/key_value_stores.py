@@ -12,7 +12,7 @@ from typing import Any
 from actorium.domain.records import Key, KeyRange, NewRecord, Record
 from actorium.domain.storages import Guarded, Reference, StorageKind
 from actorium.storage import storages
-from actorium.storage.db import Row, Tx
+from actorium.storage.db import Row, Tx, placeholders
 
 _READERS_MS = 60_000
 """How long the blob of a replaced record stays, for readers that have just looked it up."""
@@ -41,34 +41,26 @@ async def put(
     """
     row = await tx.fetchrow(
         "UPDATE key_value_stores SET write_count = write_count + 1, storage_bytes = storage_bytes + ?, "
-        f"modified_at = ?, accessed_at = ? WHERE {condition} RETURNING id, write_count, schema_json",
+        f"modified_at = ?, accessed_at = ? WHERE {condition} AND (schema_json IS NULL OR id = ?) "
+        "RETURNING id, write_count",
         record.size_bytes,
         now,
         now,
         *args,
+        checked_id,
     )
     if row is None:
+        unchecked = await tx.fetchrow(f"SELECT id, schema_json FROM key_value_stores WHERE {condition}", *args)
+        if unchecked is not None:
+            raise StoreSchemaUncheckedError(unchecked["id"], unchecked["schema_json"])
         return None
     store_id: str = row["id"]
-    if row["schema_json"] is not None and store_id != checked_id:
-        raise StoreSchemaUncheckedError(store_id, row["schema_json"])
     if record.blob_key is not None and not await tx.execute(
         "DELETE FROM blob_garbage WHERE blob_key = ? AND claimed = 0", record.blob_key
     ):
         raise BlobClaimedError(record.blob_key)
-    key_bytes = record.key.encode()
-    replaced = await tx.fetchrow(
-        "SELECT size_bytes, blob_key FROM records WHERE store_id = ? AND key_bytes = ?", store_id, key_bytes
-    )
-    await tx.execute(
-        "INSERT INTO records "
-        "(store_id, key_bytes, version, content_type, content_encoding, size_bytes, modified_at, value, blob_key) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (store_id, key_bytes) DO UPDATE SET "
-        "version = excluded.version, content_type = excluded.content_type, "
-        "content_encoding = excluded.content_encoding, size_bytes = excluded.size_bytes, "
-        "modified_at = excluded.modified_at, value = excluded.value, blob_key = excluded.blob_key",
-        store_id,
-        key_bytes,
+    key = (store_id, record.key.encode())
+    values = (
         row["write_count"],
         record.content_type,
         record.content_encoding,
@@ -77,9 +69,26 @@ async def put(
         record.value,
         record.blob_key,
     )
-    if replaced is not None:
-        await _forget(tx, store_id, replaced, now)
+    if not await tx.execute(
+        f"INSERT INTO records (store_id, key_bytes, {', '.join(_VALUES)}) "
+        f"VALUES ({placeholders(2 + len(_VALUES))}) ON CONFLICT (store_id, key_bytes) DO NOTHING",
+        *key,
+        *values,
+    ):
+        replaced = await tx.fetchrow(
+            "SELECT size_bytes, blob_key FROM records WHERE store_id = ? AND key_bytes = ?", *key
+        )
+        await tx.execute(
+            f"UPDATE records SET {', '.join(f'{name} = ?' for name in _VALUES)} WHERE store_id = ? AND key_bytes = ?",
+            *values,
+            *key,
+        )
+        if replaced is not None:
+            await _forget(tx, store_id, replaced, now)
     return store_id
+
+
+_VALUES = ("version", "content_type", "content_encoding", "size_bytes", "modified_at", "value", "blob_key")
 
 
 async def _forget(tx: Tx, store_id: str, gone: Row, now: int) -> None:
