@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Protocol
 
 from starlette.responses import Response, StreamingResponse
@@ -100,6 +101,11 @@ async def record_response(call: Call, stores: KeyValueStores, record: Record, *,
     return ChunksResponse(await stores.open_value(record, start, end), status, headers=headers)
 
 
+@lru_cache(maxsize=1024)
+def _http_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
 def _headers(call: Call, record: Record, entity_tag: str, *, cacheable: bool) -> dict[str, str]:
     headers = {
         **SAFE_HEADERS,
@@ -107,7 +113,7 @@ def _headers(call: Call, record: Record, entity_tag: str, *, cacheable: bool) ->
         "Content-Type": record.content_type,
         "Cache-Control": "private, max-age=60" if cacheable else "no-store",
         "ETag": entity_tag,
-        "Last-Modified": formatdate(record.modified_at // 1000, usegmt=True),
+        "Last-Modified": _http_date(record.modified_at // 1000),
     }
     if call.query.flag("attachment"):
         headers["Content-Disposition"] = f'attachment; filename="{record.key}"'

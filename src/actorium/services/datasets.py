@@ -26,6 +26,7 @@ from actorium.storage.db import Database, Tx
 _THREAD_BYTES = 256 * 1024
 """Larger pushes are parsed in a thread, so that others are answered meanwhile."""
 
+_FEW_BLOCKS = 16
 _SCHEMAS = 1000
 """How many schemas are kept in memory."""
 
@@ -68,6 +69,7 @@ class Items:
         self._reader = reader
         self._found = found
         self._blocks = blocks
+        self._most = datasets.MOST_BLOCKS
         self.dataset_id = found.dataset.id
         self.total = found.item_count
         self.window = window
@@ -136,6 +138,8 @@ class Items:
             if self._start >= self._end:
                 yield parts, True
                 return
+            # The next page has about as many blocks as this one.
+            self._most = max(_FEW_BLOCKS, min(2 * len(blocks), datasets.MOST_BLOCKS))
             following = asyncio.create_task(self._db.read("read dataset items", self._next))
             try:
                 yield parts, False
@@ -144,7 +148,9 @@ class Items:
                 following.cancel()
 
     async def _next(self, tx: Tx) -> list[Block]:
-        return await datasets.read_blocks(tx, self.dataset_id, self._start, self._end, desc=self.window.desc)
+        return await datasets.read_blocks(
+            tx, self.dataset_id, self._start, self._end, desc=self.window.desc, most=self._most
+        )
 
     def _take(self, block: Block) -> tuple[Block, int, int]:
         start, end = max(block.first_index, self._start), min(block.end_index, self._end)

@@ -63,7 +63,11 @@ async def _json(items: Items, shape: Shape, start: bytes) -> Pieces:
     before = start + b"["
     async for texts, is_last in _unsplit(items, shape):
         if is_last and before != b",":
-            yield before + SEPARATOR.join(texts).replace(SEPARATOR, b",") + b"]", True
+            parts = [before]
+            for text in texts:
+                parts += (text.replace(SEPARATOR, b","), b",")
+            parts[max(1, len(parts) - 1) :] = [b"]"]
+            yield b"".join(parts), True
             return
         # Large pieces go out one by one: each time they are put together they are copied.
         for text in texts:

@@ -18,8 +18,10 @@ from actorium.storage import storages
 from actorium.storage.db import Row, Tx
 
 _PAGE_BYTES = 1024 * 1024
-_PAGE_BLOCKS = 500
-_MERGED_BYTES = 256 * 1024
+MOST_BLOCKS = 500
+"""How many blocks can make a page, which has so many only if they are small."""
+
+_BLOCK_BYTES = 512 * 1024
 _MERGE_FROM = 64
 """Fewer neighbouring blocks than this are not worth writing their items again."""
 
@@ -38,8 +40,8 @@ class Block(msgspec.Struct, frozen=True):
 
     def texts(self, start: int, end: int) -> list[bytes]:
         """JSON texts of the items from index ``start`` (of the dataset) up to before ``end``."""
-        texts = self.items.split(SEPARATOR)
-        return texts[max(0, start - self.first_index) : max(0, end - self.first_index)]
+        count = max(0, end - self.first_index)
+        return self.items.split(SEPARATOR, count)[max(0, start - self.first_index) : count]
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -115,10 +117,10 @@ _INSERT_BLOCK = (
 
 
 def _parts(block: bytes) -> Iterator[bytes]:
-    """The items in blocks of at most a page, or of one item: every reader holds a few pages in memory."""
+    """The items in blocks of bounded size, or of one item: the processor's cache holds what is copied of one."""
     start = 0
-    while len(block) - start > _PAGE_BYTES:
-        end = block.rfind(SEPARATOR, start, start + _PAGE_BYTES + len(SEPARATOR))
+    while len(block) - start > _BLOCK_BYTES:
+        end = block.rfind(SEPARATOR, start, start + _BLOCK_BYTES + len(SEPARATOR))
         if end < 0 and (end := block.find(SEPARATOR, start)) < 0:
             break
         yield block[start:end]
@@ -146,10 +148,13 @@ async def find(tx: Tx, reference: Reference) -> Found | None:
     return Found(storages.guarded_of(row), row["item_count"], row["storage_bytes"], row["name"], row["fields_json"])
 
 
-async def read_blocks(tx: Tx, dataset_id: str, start: int, end: int, *, desc: bool = False) -> list[Block]:
+async def read_blocks(
+    tx: Tx, dataset_id: str, start: int, end: int, *, desc: bool = False, most: int = MOST_BLOCKS
+) -> list[Block]:
     """Some blocks of the window ``start <= index < end``, in reading order, beginning at its first item.
 
-    With ``desc`` that is the one before ``end``. A page is about a megabyte, or one block if that is larger;
+    With ``desc`` that is the one before ``end``. A page is about a megabyte of up to ``most`` blocks, which are all
+    looked at, or one block if that is larger;
     an empty answer to a window that is not empty means the dataset was deleted.
     """
     if start >= end:
@@ -164,7 +169,7 @@ async def read_blocks(tx: Tx, dataset_id: str, start: int, end: int, *, desc: bo
         f"AND first_index >= {begin} ORDER BY first_index {order} LIMIT ?) AS heads) AS sums "
         "WHERE upto = size_bytes OR upto <= ?)"
     )
-    outer_args = (dataset_id, end, dataset_id, start, _PAGE_BLOCKS, _PAGE_BYTES)
+    outer_args = (dataset_id, end, dataset_id, start, most, _PAGE_BYTES)
     select = "SELECT first_index, item_count, items FROM dataset_blocks WHERE dataset_id = ? "
     if desc:
         rows = await tx.fetch(
@@ -200,13 +205,13 @@ async def merge_blocks(tx: Tx, dataset_id: str) -> bool:
         "ORDER BY first_index LIMIT ?",
         dataset_id,
         row["merged_index"],
-        _PAGE_BLOCKS,
+        MOST_BLOCKS,
     )
     if len(heads) < _MERGE_FROM:
         return False
     size, group = 0, list[Row]()
     for head in heads:
-        if group and size + head["size_bytes"] > _MERGED_BYTES:
+        if group and size + head["size_bytes"] > _BLOCK_BYTES:
             break
         group.append(head)
         size += head["size_bytes"]

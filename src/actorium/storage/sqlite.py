@@ -6,6 +6,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,8 @@ _log = structlog.get_logger("actorium.database")
 _MAX_GROUP = 256
 _CHECKPOINT_PAGES = 2000
 _READERS = 4
+_ANSWER_SECS = 0.0005
+"""How long a reader collects answers that it has, to wake the event loop once for all of them."""
 
 
 class _SqliteTx:
@@ -185,6 +188,7 @@ class SqliteDatabase:
         connection.row_factory = sqlite3.Row
         for pragma in (
             # Before anything else is: it counts only in a file without a page.
+            "page_size=8192",
             "auto_vacuum=INCREMENTAL",
             "journal_mode=WAL",
             f"synchronous={self._synchronous}",
@@ -293,11 +297,23 @@ class SqliteDatabase:
         connection = self._connect(read_only=True)
         tx = _SqliteTx(connection)
         while (job := self._reads.get()) is not None:
-            try:
-                job.run(tx)
-            except BaseException as error:  # noqa: BLE001  handed to the caller
-                job.error = _translate(error)
-            _deliver([job])
+            done: list[_Job] = []
+            deadline = time.monotonic() + _ANSWER_SECS
+            while job is not None:
+                try:
+                    job.run(tx)
+                except BaseException as error:  # noqa: BLE001  handed to the caller
+                    job.error = _translate(error)
+                done.append(job)
+                if time.monotonic() > deadline:
+                    break
+                try:
+                    job = self._reads.get_nowait()
+                except queue.Empty:
+                    break
+            _deliver(done)
+            if job is None:
+                break
         connection.close()
 
     def _checkpoint_loop(self) -> None:
