@@ -11,7 +11,7 @@ settings.load_profile("any machine")
 
 pytest_plugins = ["support.databases", "support.properties"]
 
-_FLAGS = {"postgres": "--postgres", "s3": "--s3", "node": "--node"}
+_FLAGS = {"postgres": "--postgres", "s3": "--s3", "node": "--node", "long": "--long"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -39,6 +39,7 @@ def test_two_runs_share_a_queue(crawls: Crawls, names: list[str]) -> None:
     assert min(len(crawl.pushed(run_id)) for run_id in crawl.runs) >= crawls.site.pages // 20
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("crawls", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("name", ["python-shared", _JAVASCRIPT])
 def test_a_request_list_feeds_a_named_queue(crawls: Crawls, name: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from support.crawls import Crawl, Crawls
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("sdk")]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400), pytest.mark.xdist_group("sdk")]
 
 _CONCURRENCY = 5
 _LOCK_SECS = 20

@@ -17,7 +17,6 @@ from actorium.services.record_archive import RecordArchive
 from actorium.services.record_values import held_against, replay
 from actorium.services.storages import ReadCounts, Storages, refusal
 from actorium.storage import key_value_stores as records
-from actorium.storage import storages
 from actorium.storage.blobs import Blobs
 from actorium.storage.db import Database, Tx
 from actorium.storage.key_value_stores import BlobClaimedError, StoreSchemaUncheckedError
@@ -105,11 +104,10 @@ class KeyValueStores:
     async def _commit(
         self, principal: Principal, reference: Reference, record: NewRecord, checked_id: str | None
     ) -> str:
-        condition, args = storages.where_owned(reference, principal.user_id)
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> str:
-            store_id = await records.put(tx, condition, args, record, now, checked_id=checked_id)
+            store_id = await records.put(tx, reference, principal.user_id, record, now, checked_id=checked_id)
             if store_id is None:
                 raise await refusal(tx, principal, _KIND, reference)
             return store_id
@@ -199,11 +197,10 @@ class KeyValueStores:
         """Delete a record; one that is not there counts as deleted."""
         check_key(key)
         reference = Storages.reference(principal, text)
-        condition, args = storages.where_owned(reference, principal.user_id)
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> None:
-            if await records.delete(tx, condition, args, key, now) is None:
+            if await records.delete(tx, reference, principal.user_id, key, now) is None:
                 raise await refusal(tx, principal, _KIND, reference)
 
         await self._db.write("delete record", op, lane=reference.lane)

@@ -13,7 +13,7 @@ from actorium.domain.storages import Access, Reference, StorageKind, missing
 from actorium.kit import Clock
 from actorium.services.access import Principal
 from actorium.services.storages import ReadCounts, Storages, open_storage, refusal
-from actorium.storage import queues, storages
+from actorium.storage import queues
 from actorium.storage.db import Database, Tx
 from actorium.storage.queues import Added, LockRefusedError, Queue
 
@@ -198,18 +198,18 @@ class RequestQueues:
         changes_content: bool = True,
     ) -> T:
         reference: Reference = Storages.reference(principal, text)
-        condition, args = storages.where_owned(reference, principal.user_id)
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> T:
-            queue = await queues.open_queue(tx, condition, args, for_change=True)
+            queue = await queues.open_for_change(tx, reference, principal.user_id)
             if queue is None:
                 raise await refusal(tx, principal, StorageKind.REQUEST_QUEUE, reference)
             queue.note(client)
+            queue.accessed_at = now
             if changes_content:
                 queue.modified_at = now
             result = await change(tx, queue, now)
-            await queues.save(tx, queue, now)
+            queues.keep(tx, queue)
             return result
 
         return await self._db.write(description, op, lane=reference.lane)
@@ -228,19 +228,19 @@ class RequestQueues:
 
         async def op(tx: Tx) -> tuple[T, str | None]:
             opened = await open_storage(tx, principal, StorageKind.REQUEST_QUEUE, reference, Access.READ)
-            queue = await queues.open_queue(tx, "id = ?", (opened.id,), for_change=False)
+            queue = await queues.find(tx, opened.id)
             if queue is None:
                 raise missing(StorageKind.REQUEST_QUEUE, reference)
             is_new = principal is not None and principal.owns(opened.user_id) and queue.note(client)
             return await look(tx, queue, now), queue.id if is_new else None
 
         result, noted_id = await self._db.read(description, op)
-        if noted_id is not None:
+        if noted_id is not None and principal is not None:
 
-            async def note(tx: Tx) -> None:
-                await queues.note_client(tx, noted_id, client)
+            async def note(_tx: Tx, _queue: Queue, _now: int) -> None:
+                return
 
-            await self._db.write("note client", note, lane=reference.lane)
+            await self._change("note client", principal, noted_id, client, note, changes_content=False)
         return result
 
     def _count_reads(self, principal: Principal | None, queue_id: str, **counts: int) -> None:

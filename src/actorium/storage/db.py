@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -34,8 +34,19 @@ class Row(Protocol):
         ...
 
 
+class Unsaved(Protocol):
+    """A row that operations of one transaction work on in memory."""
+
+    def save(self, tx: Tx) -> Coroutine[Any, Any, None]:
+        """Write it back, awaiting nothing but ``tx``."""
+        ...
+
+
 class Tx(Protocol):
     """Statements of one operation; all of them take effect together or not at all."""
+
+    unsaved: dict[str, Unsaved]
+    """Rows by a key of their own that are saved before the commit: once, however many operations share it."""
 
     skip_locked: str
     """``FOR UPDATE SKIP LOCKED`` where several writers can meet, nothing where there is one."""

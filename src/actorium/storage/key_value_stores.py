@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from actorium.domain.records import Key, KeyRange, NewRecord, Record
 from actorium.domain.storages import Guarded, Reference, StorageKind
 from actorium.storage import storages
@@ -31,37 +33,74 @@ class StoreSchemaUncheckedError(Exception):
         self.schema_json = schema_json
 
 
-async def put(
-    tx: Tx, condition: str, args: Sequence[Any], record: NewRecord, now: int, *, checked_id: str | None = None
-) -> str | None:
-    """Store a record in the store the ``condition`` finds, and return the store's id; ``None`` when it finds none.
+class Store(msgspec.Struct):
+    """A store's row while calls work on it: ``write_count`` as it is by now, the others are what the calls add."""
 
-    The first update locks the store, so what is counted and discarded fits what is replaced. Raises
+    id: str
+    user_id: str
+    schema_json: str | None
+    write_count: int
+    modified_at: int
+    delete_count: int = 0
+    storage_bytes: int = 0
+
+    async def save(self, tx: Tx) -> None:
+        """Write back what the calls made of it."""
+        await tx.execute(
+            "UPDATE key_value_stores SET write_count = ?, delete_count = delete_count + ?, "
+            "storage_bytes = storage_bytes + ?, modified_at = ?, accessed_at = ? WHERE id = ?",
+            self.write_count,
+            self.delete_count,
+            self.storage_bytes,
+            self.modified_at,
+            self.modified_at,
+            self.id,
+        )
+
+
+async def open_for_change(tx: Tx, reference: Reference, user_id: str, now: int) -> Store | None:
+    """The store of ``user_id``, locked until the end of the transaction; ``None`` when there is none.
+
+    It is a copy, which a call that succeeds keeps in ``tx.unsaved``.
+    """
+    kept = tx.unsaved.get(reference.id or "")
+    if not (isinstance(kept, Store) and kept.user_id == user_id):
+        condition, args = storages.where_owned(reference, user_id)
+        row = await tx.fetchrow(
+            f"SELECT id, user_id, schema_json, write_count FROM key_value_stores WHERE {condition} {tx.for_update}",
+            *args,
+        )
+        if row is None:
+            return None
+        # By its id it may be in use already, if this call goes by its name.
+        kept = tx.unsaved.get(row["id"])
+        if not isinstance(kept, Store):
+            return Store(row["id"], row["user_id"], row["schema_json"], row["write_count"], now)
+    return msgspec.structs.replace(kept, modified_at=now)
+
+
+async def put(
+    tx: Tx, reference: Reference, user_id: str, record: NewRecord, now: int, *, checked_id: str | None = None
+) -> str | None:
+    """Store a record in a store of ``user_id``, and return the store's id; ``None`` when there is no such store.
+
+    The store is locked first, so what is counted and discarded fits what is replaced. Raises
     ``StoreSchemaUncheckedError`` unless the store has no schema or is ``checked_id``.
     """
-    row = await tx.fetchrow(
-        "UPDATE key_value_stores SET write_count = write_count + 1, storage_bytes = storage_bytes + ?, "
-        f"modified_at = ?, accessed_at = ? WHERE {condition} AND (schema_json IS NULL OR id = ?) "
-        "RETURNING id, write_count",
-        record.size_bytes,
-        now,
-        now,
-        *args,
-        checked_id,
-    )
-    if row is None:
-        unchecked = await tx.fetchrow(f"SELECT id, schema_json FROM key_value_stores WHERE {condition}", *args)
-        if unchecked is not None:
-            raise StoreSchemaUncheckedError(unchecked["id"], unchecked["schema_json"])
+    store = await open_for_change(tx, reference, user_id, now)
+    if store is None:
         return None
-    store_id: str = row["id"]
+    if store.schema_json is not None and store.id != checked_id:
+        raise StoreSchemaUncheckedError(store.id, store.schema_json)
     if record.blob_key is not None and not await tx.execute(
         "DELETE FROM blob_garbage WHERE blob_key = ? AND claimed = 0", record.blob_key
     ):
         raise BlobClaimedError(record.blob_key)
-    key = (store_id, record.key.encode())
+    store.write_count += 1
+    store.storage_bytes += record.size_bytes
+    key = (store.id, record.key.encode())
     values = (
-        row["write_count"],
+        store.write_count,
         record.content_type,
         record.content_encoding,
         record.size_bytes,
@@ -84,49 +123,45 @@ async def put(
             *key,
         )
         if replaced is not None:
-            await _forget(tx, store_id, replaced, now)
-    return store_id
+            await _forget(tx, store, replaced, now)
+    tx.unsaved[store.id] = store
+    return store.id
 
 
 _VALUES = ("version", "content_type", "content_encoding", "size_bytes", "modified_at", "value", "blob_key")
 
 
-async def _forget(tx: Tx, store_id: str, gone: Row, now: int) -> None:
-    if gone["size_bytes"]:
-        await tx.execute(
-            "UPDATE key_value_stores SET storage_bytes = storage_bytes - ? WHERE id = ?", gone["size_bytes"], store_id
-        )
+async def _forget(tx: Tx, store: Store, gone: Row, now: int) -> None:
+    store.storage_bytes -= gone["size_bytes"]
     if gone["blob_key"] is not None:
         await storages.discard_blobs(tx, [gone["blob_key"]], now + _READERS_MS)
 
 
 async def put_record(tx: Tx, store_id: str, key: str, content_type: str, value: bytes, *, now: int) -> None:
     """Store a value of at most a few megabytes in its row, as part of a larger transaction; no schema holds for it."""
+    reference = Reference(store_id, id=store_id)
+    owner = await tx.fetchrow("SELECT user_id FROM key_value_stores WHERE id = ?", store_id)
     record = NewRecord(key, content_type, None, len(value), value)
-    if await put(tx, "id = ?", (store_id,), record, now, checked_id=store_id) is None:
+    if owner is None or await put(tx, reference, owner["user_id"], record, now, checked_id=store_id) is None:
         raise LookupError(f"key-value store {store_id} does not exist")
 
 
-async def delete(tx: Tx, condition: str, args: Sequence[Any], key: str, now: int) -> str | None:
-    """Delete a record, present or not, from the store the ``condition`` finds; ``None`` when it finds none."""
-    row = await tx.fetchrow(
-        "UPDATE key_value_stores SET write_count = write_count + 1, delete_count = delete_count + 1, "
-        f"modified_at = ?, accessed_at = ? WHERE {condition} RETURNING id",
-        now,
-        now,
-        *args,
-    )
-    if row is None:
+async def delete(tx: Tx, reference: Reference, user_id: str, key: str, now: int) -> str | None:
+    """Delete a record, present or not, from a store of ``user_id``; ``None`` when there is no such store."""
+    store = await open_for_change(tx, reference, user_id, now)
+    if store is None:
         return None
+    store.write_count += 1
+    store.delete_count += 1
     gone = await tx.fetchrow(
         "DELETE FROM records WHERE store_id = ? AND key_bytes = ? RETURNING size_bytes, blob_key",
-        row["id"],
+        store.id,
         key.encode(),
     )
     if gone is not None:
-        await _forget(tx, row["id"], gone, now)
-    store_id: str = row["id"]
-    return store_id
+        await _forget(tx, store, gone, now)
+    tx.unsaved[store.id] = store
+    return store.id
 
 
 async def find(tx: Tx, reference: Reference, key: str) -> tuple[Guarded | None, Record | None]:

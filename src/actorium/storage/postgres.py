@@ -18,6 +18,7 @@ from actorium.storage.db import (
     OutOfDiskSpaceError,
     Row,
     UniqueViolationError,
+    Unsaved,
     check_schema_version,
     migrations,
 )
@@ -51,6 +52,7 @@ class _PostgresTx:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self.unsaved: dict[str, Unsaved] = {}
         self.changes = 0
         """How many statements were more than a look."""
 
@@ -72,6 +74,11 @@ class _PostgresTx:
     async def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         self._count(sql)
         await self._connection.executemany(_numbered(sql), rows)
+
+    async def save(self) -> None:
+        """Write back what is unsaved."""
+        for row in self.unsaved.values():
+            await row.save(self)
 
     def _count(self, sql: str) -> None:
         self.changes += not sql.startswith("SELECT")
@@ -204,6 +211,11 @@ class PostgresDatabase:
                         return False
                     outcomes.append((None, error))
             try:
+                await tx.save()
+            except asyncpg.PostgresError:
+                await transaction.rollback()
+                return False
+            try:
                 await transaction.commit()
             except Exception as error:  # noqa: BLE001  whether it is committed is not known, so it is not run again
                 outcomes = [(None, error)] * len(jobs)
@@ -216,7 +228,10 @@ class PostgresDatabase:
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
-                    return await op(_PostgresTx(connection))
+                    tx = _PostgresTx(connection)
+                    result = await op(tx)
+                    await tx.save()
+                    return result
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                 if attempt == _ATTEMPTS - 1:
                     raise

@@ -2,7 +2,7 @@
 
 Order: ``order_no`` ascending, negative for the front, ``NULL`` once handled. A lock moves a request to
 where it belongs after the lock's expiry, so the head never reads over locked requests.
-Every change first reads the queue's row and locks it, and writes it back once, at its end.
+Every change first reads the queue's row and locks it; it is written back once, before the commit.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from actorium.domain.requests import Client, NewRequest, StoredRequest
+from actorium.domain.storages import Reference
+from actorium.storage import storages
 from actorium.storage.db import Row, Tx, placeholders
 
 _PER_MS = 1_000_000
@@ -20,25 +22,48 @@ _PER_MS = 1_000_000
 
 _LOCKS_PER_MS = _PER_MS // 2
 
-_QUEUE = "id, last_order_no, last_lock_no, first_client_key, had_multiple_clients, modified_at"
+_QUEUE = "id, user_id, last_order_no, last_lock_no, first_client_key, had_multiple_clients, modified_at, accessed_at"
 _STORED = "id, request_json, handled_at, lock_expires_at, lock_client_key"
 _UNLOCKED = "lock_expires_at = NULL, lock_client_key = NULL, lock_run_id = NULL"
 
 
 class Queue(msgspec.Struct):
-    """A queue's row while a call works on it; the ``*_count`` and ``storage_bytes`` are what the call adds."""
+    """A queue's row while calls work on it; the ``*_count`` and ``storage_bytes`` are what they add."""
 
     id: str
+    user_id: str
     last_order_no: int
     last_lock_no: int
     first_client_key: str | None
     had_multiple_clients: bool
     modified_at: int
+    accessed_at: int
     total_count: int = 0
     handled_count: int = 0
     write_count: int = 0
     delete_count: int = 0
     storage_bytes: int = 0
+
+    async def save(self, tx: Tx) -> None:
+        """Write back what the calls made of it."""
+        await tx.execute(
+            "UPDATE request_queues SET accessed_at = ?, modified_at = ?, last_order_no = ?, last_lock_no = ?, "
+            "first_client_key = ?, had_multiple_clients = ?, total_count = total_count + ?, "
+            "handled_count = handled_count + ?, write_count = write_count + ?, delete_count = delete_count + ?, "
+            "storage_bytes = storage_bytes + ? WHERE id = ?",
+            self.accessed_at,
+            self.modified_at,
+            self.last_order_no,
+            self.last_lock_no,
+            self.first_client_key,
+            int(self.had_multiple_clients),
+            self.total_count,
+            self.handled_count,
+            self.write_count,
+            self.delete_count,
+            self.storage_bytes,
+            self.id,
+        )
 
     def note(self, client: Client) -> bool:
         """Take in who calls; returns whether that changed anything.
@@ -86,53 +111,44 @@ def _stored(row: Row) -> StoredRequest:
     )
 
 
-async def open_queue(tx: Tx, condition: str, args: Sequence[Any], *, for_change: bool) -> Queue | None:
-    """The queue the condition finds, locked until the end of the transaction if it is ``for_change``."""
-    row = await tx.fetchrow(
-        f"SELECT {_QUEUE} FROM request_queues WHERE {condition} {tx.for_update if for_change else ''}", *args
-    )
+async def open_for_change(tx: Tx, reference: Reference, user_id: str) -> Queue | None:
+    """The queue of ``user_id``, locked until the end of the transaction; ``None`` when there is none.
+
+    It is a copy: a call that succeeds hands it to ``keep``. What calls of one transaction keep is read and saved once.
+    """
+    kept = tx.unsaved.get(reference.id or "")
+    if isinstance(kept, Queue) and kept.user_id == user_id:
+        return msgspec.structs.replace(kept)
+    condition, args = storages.where_owned(reference, user_id)
+    row = await tx.fetchrow(f"SELECT {_QUEUE} FROM request_queues WHERE {condition} {tx.for_update}", *args)
     if row is None:
         return None
+    # By its id it may be in use already, if this call goes by its name.
+    kept = tx.unsaved.get(row["id"])
+    return msgspec.structs.replace(kept) if isinstance(kept, Queue) else _queue(row)
+
+
+def keep(tx: Tx, queue: Queue) -> None:
+    """Let a change of the queue be saved with the transaction."""
+    tx.unsaved[queue.id] = queue
+
+
+async def find(tx: Tx, queue_id: str) -> Queue | None:
+    """A queue for a look."""
+    row = await tx.fetchrow(f"SELECT {_QUEUE} FROM request_queues WHERE id = ?", queue_id)
+    return None if row is None else _queue(row)
+
+
+def _queue(row: Row) -> Queue:
     return Queue(
         row["id"],
+        row["user_id"],
         row["last_order_no"],
         row["last_lock_no"],
         row["first_client_key"],
         bool(row["had_multiple_clients"]),
         row["modified_at"],
-    )
-
-
-async def save(tx: Tx, queue: Queue, now: int) -> None:
-    """Write back what a change made of its queue."""
-    await tx.execute(
-        "UPDATE request_queues SET accessed_at = ?, modified_at = ?, last_order_no = ?, last_lock_no = ?, "
-        "first_client_key = ?, had_multiple_clients = ?, total_count = total_count + ?, "
-        "handled_count = handled_count + ?, write_count = write_count + ?, delete_count = delete_count + ?, "
-        "storage_bytes = storage_bytes + ? WHERE id = ?",
-        now,
-        queue.modified_at,
-        queue.last_order_no,
-        queue.last_lock_no,
-        queue.first_client_key,
-        int(queue.had_multiple_clients),
-        queue.total_count,
-        queue.handled_count,
-        queue.write_count,
-        queue.delete_count,
-        queue.storage_bytes,
-        queue.id,
-    )
-
-
-async def note_client(tx: Tx, queue_id: str, client: Client) -> None:
-    """Note a client that only reads."""
-    await tx.execute(
-        "UPDATE request_queues SET had_multiple_clients = CASE WHEN first_client_key IS NULL OR first_client_key = ? "
-        "THEN had_multiple_clients ELSE 1 END, first_client_key = COALESCE(first_client_key, ?) WHERE id = ?",
-        client.key,
-        client.key or "",
-        queue_id,
+        row["accessed_at"],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -19,19 +20,20 @@ from actorium.storage.db import (
     Row,
     Tx,
     UniqueViolationError,
+    Unsaved,
     check_schema_version,
     migrations,
 )
 
 T = TypeVar("T")
-_KEPT_PAGES = 1000
+_KEPT_PAGES = 500
 """Unused pages that stay in the file for the next writes: 4 MB."""
 
-_RECLAIM_PAGES = 500
+_RECLAIM_PAGES = 250
 _log = structlog.get_logger("actorium.database")
 
 _MAX_GROUP = 256
-_CHECKPOINT_PAGES = 2000
+_CHECKPOINT_PAGES = 1000
 _READERS = 4
 _ANSWER_SECS = 0.0005
 """How long a reader collects answers that it has, to wake the event loop once for all of them."""
@@ -45,6 +47,7 @@ class _SqliteTx:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.unsaved: dict[str, Unsaved] = {}
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[Row]:
         return self._connection.execute(sql, args).fetchall()
@@ -58,6 +61,13 @@ class _SqliteTx:
 
     async def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         self._connection.executemany(sql, rows)
+
+    def save(self) -> None:
+        """Write back what is unsaved."""
+        unsaved, self.unsaved = self.unsaved, {}
+        for row in unsaved.values():
+            with contextlib.suppress(StopIteration):
+                row.save(self).send(None)
 
 
 class _Job:
@@ -263,6 +273,7 @@ class SqliteDatabase:
 
     def _run_together(self, connection: sqlite3.Connection, tx: _SqliteTx, jobs: list[_Job]) -> bool:
         """Run and commit operations in one transaction; false, with nothing done, when one fails after a change."""
+        tx.unsaved.clear()
         connection.execute("BEGIN IMMEDIATE")
         for job in jobs:
             before = connection.total_changes
@@ -274,6 +285,7 @@ class SqliteDatabase:
                         connection.execute("ROLLBACK")
                     return False
                 job.error = _translate(error)
+        tx.save()
         connection.execute("COMMIT")
         return True
 
@@ -282,9 +294,11 @@ class SqliteDatabase:
         connection.execute("BEGIN IMMEDIATE")
         for job in jobs:
             job.error = None
+            tx.unsaved.clear()
             connection.execute("SAVEPOINT op")
             try:
                 job.run(tx)
+                tx.save()
             except BaseException as error:
                 job.error = _translate(error)
                 if not connection.in_transaction:  # a full disk ends the whole transaction
