@@ -77,7 +77,7 @@ def test_a_run_is_held_to_the_schema_of_its_actor(platform: Platform) -> None:
 def test_a_broken_schema_fails_the_build(platform: Platform) -> None:
     broken = {"collections": {"c": {"title": "Neither key nor prefix"}}}
     with pytest.raises(AssertionError, match="exactly one of key and keyPrefix"):
-        platform.build_actor("broken-schema", _files(broken))
+        platform.build_actor("broken-store-schema", _files(broken))
 
 
 def test_the_largest_record_is_a_setting(tmp_path: Path) -> None:

@@ -137,7 +137,9 @@ class RequestQueues:
             has_locked = bool(items) or await queues.has_locked(tx, queue.id, now)
             return Head(items, queue.modified_at, queue.had_multiple_clients, now + lock_secs * 1000, has_locked)
 
-        locked = await self._change("lock head", principal, text, client, change, changes_content=False)
+        # Ahead of what is being added: the Python SDK forgets a request it has locked when it is told later that it
+        # has added it, and then waits for the lock to expire.
+        locked = await self._change("lock head", principal, text, client, change, changes_content=False, ahead=True)
         self._count_writes(principal, len(locked.items))
         return locked
 
@@ -196,6 +198,7 @@ class RequestQueues:
         change: Callable[[Tx, Queue, int], Awaitable[T]],
         *,
         changes_content: bool = True,
+        ahead: bool = False,
     ) -> T:
         reference: Reference = Storages.reference(principal, text)
         now = self._clock.now_ms()
@@ -212,7 +215,7 @@ class RequestQueues:
             queues.keep(tx, queue)
             return result
 
-        return await self._db.write(description, op, lane=reference.lane)
+        return await self._db.write(description, op, lane=reference.lane, ahead=ahead)
 
     async def _look(
         self,

@@ -119,10 +119,11 @@ class Database(Protocol):
         """Run a reading operation; each statement sees what is committed by then. ``description`` names it in logs."""
         ...
 
-    async def write(self, description: str, op: Operation[T], *, lane: str | None = None) -> T:
+    async def write(self, description: str, op: Operation[T], *, lane: str | None = None, ahead: bool = False) -> T:
         """Run an operation in a transaction and commit it. It may be run more than once, so it changes nothing else.
 
-        Operations on the same storage name it as their ``lane``, so that they need not compete for its row.
+        Operations on the same storage name it as their ``lane``, so that they need not compete for its row. One that
+        goes ``ahead`` sees nothing of the others it is committed with, so nothing that nobody was told of yet.
         """
         ...
 

@@ -87,10 +87,11 @@ class _PostgresTx:
 class _Job:
     """An operation of a lane, waiting for its turn or its commit."""
 
-    __slots__ = ("description", "future", "op")
+    __slots__ = ("ahead", "description", "future", "op")
 
-    def __init__(self, description: str, op: Operation[Any]) -> None:
+    def __init__(self, description: str, op: Operation[Any], *, ahead: bool) -> None:
         self.description = description
+        self.ahead = ahead
         self.op = op
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -163,11 +164,11 @@ class PostgresDatabase:
             error.add_note(f"in the operation: {description}")
             raise
 
-    async def write(self, description: str, op: Operation[T], *, lane: str | None = None) -> T:
+    async def write(self, description: str, op: Operation[T], *, lane: str | None = None, ahead: bool = False) -> T:
         """Run an operation in a transaction, that of its lane if it has one, and commit it."""
         if lane is None:
             return await self._write_alone(description, op)
-        job = _Job(description, op)
+        job = _Job(description, op, ahead=ahead)
         waiting = self._lanes.get(lane)
         if waiting is None:
             self._lanes[lane] = [job]
@@ -182,6 +183,7 @@ class PostgresDatabase:
         while waiting:
             jobs = waiting[:_MAX_GROUP]
             del waiting[: len(jobs)]
+            jobs.sort(key=lambda job: not job.ahead)
             try:
                 if len(jobs) > 1 and await self._run_together(jobs):
                     continue

@@ -71,10 +71,11 @@ class _SqliteTx:
 
 
 class _Job:
-    __slots__ = ("description", "error", "future", "loop", "op", "result")
+    __slots__ = ("ahead", "description", "error", "future", "loop", "op", "result")
 
-    def __init__(self, description: str, op: Operation[Any]) -> None:
+    def __init__(self, description: str, op: Operation[Any], *, ahead: bool = False) -> None:
         self.description = description
+        self.ahead = ahead
         self.op = op
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
@@ -171,9 +172,16 @@ class SqliteDatabase:
         result: T = await job.future
         return result
 
-    async def write(self, description: str, op: Operation[T], *, lane: str | None = None) -> T:  # noqa: ARG002
+    async def write(
+        self,
+        description: str,
+        op: Operation[T],
+        *,
+        lane: str | None = None,  # noqa: ARG002
+        ahead: bool = False,
+    ) -> T:
         """Run an operation on the writer thread, which is the lane of all; returns after the commit it is part of."""
-        job = _Job(description, op)
+        job = _Job(description, op, ahead=ahead)
         self._writes.put(job)
         result: T = await job.future
         return result
@@ -253,6 +261,7 @@ class SqliteDatabase:
                     running = False
                 else:
                     jobs.append(job)
+            jobs.sort(key=lambda job: not job.ahead)
             if jobs:
                 self._commit_group(connection, tx, jobs)
                 _deliver(jobs)
