@@ -40,8 +40,12 @@ class Block(msgspec.Struct, frozen=True):
 
     def texts(self, start: int, end: int) -> list[bytes]:
         """JSON texts of the items from index ``start`` (of the dataset) up to before ``end``."""
-        count = max(0, end - self.first_index)
-        return self.items.split(SEPARATOR, count)[max(0, start - self.first_index) : count]
+        skipped, upto = max(0, start - self.first_index), max(0, end - self.first_index)
+        left = self.item_count - skipped
+        # From the nearer end: of 100 items in a block of thousands, the others need not be taken apart.
+        if 0 < left < upto:
+            return self.items.rsplit(SEPARATOR, left)[-left:][: upto - skipped]
+        return self.items.split(SEPARATOR, upto)[skipped:upto]
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -35,6 +35,10 @@ _log = structlog.get_logger("actorium.database")
 _MAX_GROUP = 256
 _CHECKPOINT_PAGES = 1000
 _READERS = 4
+_READER_CACHE_KB = 8000
+_WRITER_CACHE_KB = 64000
+"""Enough for the index over the ids of a million requests, which are spread all over it."""
+
 _ANSWER_SECS = 0.0005
 """How long a reader collects answers that it has, to wake the event loop once for all of them."""
 
@@ -213,7 +217,7 @@ class SqliteDatabase:
             "foreign_keys=ON",
             "wal_autocheckpoint=0",
             "temp_store=MEMORY",
-            "cache_size=-8000",
+            f"cache_size=-{_READER_CACHE_KB if read_only else _WRITER_CACHE_KB}",
             f"query_only={'ON' if read_only else 'OFF'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
