@@ -54,7 +54,9 @@ from actorium.services.key_value_stores import KeyValueStores
 from actorium.services.limits import Limits
 from actorium.services.record_values import decoded_chunks
 from actorium.services.request_queues import RequestQueues
-from actorium.services.runs import Runs, RunSettings
+from actorium.services.run_options import RunSettings
+from actorium.services.run_starts import RunStarts
+from actorium.services.runs import Runs
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
 from actorium.services.versions import Versions
@@ -178,20 +180,14 @@ class Platform:
         self.housekeeping = StorageHousekeeping(self.db, clock, self.blobs, unnamed_days=settings.unnamed_storage_days)
         self.actors = Actors(self.db, clock, vault, self._abort_runs_of)
         self.builds = Builds(self.db, clock, self.signals, self.logs)
-        self.runs = Runs(
-            self.db,
-            clock,
-            self.signals,
-            self.actors,
-            self.builds,
-            self.logs,
-            RunSettings(
-                default_memory_mbytes=settings.default_run_memory_mbytes,
-                default_timeout_secs=settings.default_run_timeout_secs,
-                max_total_memory_mbytes=settings.max_total_memory_mbytes,
-                abort_grace_secs=settings.abort_grace_secs,
-            ),
+        run_settings = RunSettings(
+            default_memory_mbytes=settings.default_run_memory_mbytes,
+            default_timeout_secs=settings.default_run_timeout_secs,
+            max_total_memory_mbytes=settings.max_total_memory_mbytes,
+            abort_grace_secs=settings.abort_grace_secs,
         )
+        self.starts = RunStarts(self.db, clock, self.signals, self.actors, self.builds, self.logs, run_settings)
+        self.runs = Runs(self.db, clock, self.signals, self.actors, self.builds, self.logs, run_settings)
         self.events = Events(self.runs, clock)
         self.runtime = ProcessRuntime(settings.data_dir / "runs")
         self.builder = NativeBuilder(settings.data_dir / "builds")
@@ -238,7 +234,8 @@ class Platform:
 
     def _routes(self, versions: Versions, web_server_host: str) -> list[Route]:
         logs = Logs(self.logs, Jobs(self.db, self.runs, self.builds))
-        runs = RunRoutes(self.runs, self.actors, self.reads.usage, RunShapes(self.clock, web_server_host), logs)
+        shapes = RunShapes(self.clock, web_server_host)
+        runs = RunRoutes(self.starts, self.runs, self.actors, self.reads.usage, shapes, logs)
         limits = Limits(
             self.db,
             self.clock,

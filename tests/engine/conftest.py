@@ -19,7 +19,9 @@ from actorium.services.access import Access, Principal
 from actorium.services.actors import Actors
 from actorium.services.builds import Builds
 from actorium.services.events import Event, SystemInfo
-from actorium.services.runs import Runs, RunSettings, StartOptions
+from actorium.services.run_options import RunSettings, StartOptions
+from actorium.services.run_starts import RunStarts
+from actorium.services.runs import Runs
 from actorium.storage import accounts, builds, catalog, jobs
 from actorium.storage.accounts import AccountReader
 from actorium.storage.db import Database, Tx
@@ -69,6 +71,7 @@ class Engine:
     events: RecordedEvents
     db: Database
     logs: LogStore
+    starts: RunStarts
     runs: Runs
     signals: Signals
     parts: Parts
@@ -79,7 +82,7 @@ class Engine:
         self.supervisor = Supervisor(self.parts)
 
     async def start(self, **options: Any) -> Run:
-        return await self.runs.start(BOB, self.actor.id, StartOptions(**options), None, Meta("API"))
+        return await self.starts.start(BOB, self.actor.id, StartOptions(**options), None, Meta("API"))
 
     async def running(self, **options: Any) -> tuple[Run, FakeProcess]:
         """A run whose process exists."""
@@ -179,7 +182,9 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
         await builds.set_tag(tx, actor.id, "latest", build.id)
 
     await db.write("prepare", prepare)
-    runs = Runs(db, clock, signals, actors, build_service, logs, RunSettings(1024, 0, 4096, 30))
+    settings = RunSettings(1024, 0, 4096, 30)
+    starts = RunStarts(db, clock, signals, actors, build_service, logs, settings)
+    runs = Runs(db, clock, signals, actors, build_service, logs, settings)
     runtime, events = FakeRuntime(clock), RecordedEvents()
     parts = Parts(
         db=db,
@@ -193,7 +198,7 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
         open_secret=vault.open,
         events_url=lambda run: f"ws://127.0.0.1:1/{run.id}",
     )
-    made = Engine(clock, runtime, events, db, logs, runs, signals, parts, actor)
+    made = Engine(clock, runtime, events, db, logs, starts, runs, signals, parts, actor)
     await made.supervisor.start()
     yield made
     await made.supervisor.stop()

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from actorium.domain.models import JobStatus, StopReason
-from actorium.services.runs import StartOptions
+from actorium.services.run_options import StartOptions
 from engine.conftest import Engine
 
 S = JobStatus

@@ -8,7 +8,8 @@ import pytest
 
 from actorium.domain.errors import ApiError
 from actorium.domain.models import JobStatus, Wanted
-from actorium.services.runs import MessageUpdate, StartOptions
+from actorium.services.run_options import StartOptions
+from actorium.services.runs import MessageUpdate
 from engine.conftest import BOB, Engine
 
 S = JobStatus

@@ -13,7 +13,7 @@ import uvicorn
 from actorium.app import Platform
 from actorium.domain.models import Actor, Build, JobStatus, Meta, Run
 from actorium.services.access import Principal
-from actorium.services.runs import StartOptions
+from actorium.services.run_options import StartOptions
 from actorium.settings import load_settings
 from actorium.storage import builds, catalog, jobs
 from actorium.storage.db import Tx
@@ -101,7 +101,7 @@ class Program(Wire):
         """A run of jane's with these columns, a millisecond later than any before."""
         self.clock.advance(0.001)
         asked = StartOptions(memory_mbytes=1024)
-        run = await self.platform.runs.start(self.people["jane"], ACTOR_ID, asked, None, Meta(origin))
+        run = await self.platform.starts.start(self.people["jane"], ACTOR_ID, asked, None, Meta(origin))
 
         async def op(tx: Tx) -> Run | None:
             if columns:

@@ -15,7 +15,9 @@ from actorium.domain.errors import ApiError, ErrorType, invalid
 from actorium.domain.inputs import RunInput
 from actorium.domain.models import Actor, GeneralAccess, JobStatus, Meta, Origin, Run
 from actorium.services.access import Principal
-from actorium.services.runs import MessageUpdate, RunFilter, Runs, StartOptions
+from actorium.services.run_options import StartOptions
+from actorium.services.run_starts import RunStarts
+from actorium.services.runs import MessageUpdate, RunFilter, Runs
 from actorium.services.usage import Usage
 
 _STATUSES = frozenset(status.value for status in JobStatus)
@@ -70,7 +72,10 @@ def start_options(query: Query) -> StartOptions:
 class RunRoutes:
     """Handlers of the run routes."""
 
-    def __init__(self, runs: Runs, actors: ActorLookup, usage: Usage, shapes: RunShapes, logs: Logs) -> None:
+    def __init__(
+        self, starts: RunStarts, runs: Runs, actors: ActorLookup, usage: Usage, shapes: RunShapes, logs: Logs
+    ) -> None:
+        self._starts = starts
         self._runs = runs
         self._actors = actors
         self._usage = usage
@@ -127,7 +132,7 @@ class RunRoutes:
         wait = wait_secs(call.query)
         data = await call.body()
         body = RunInput(data, call.content_type or "application/octet-stream") if data else None
-        run = await self._runs.start(call.principal, call.path["actorId"], asked, body, request_meta(call))
+        run = await self._starts.start(call.principal, call.path["actorId"], asked, body, request_meta(call))
         run = await self._runs.wait(run, wait)
         location = f"{call.public_base_url}/v2/actor-runs/{run.id}"
         return await self._answer(call, run, 201, {"Location": location})

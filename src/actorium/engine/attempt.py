@@ -18,7 +18,7 @@ from actorium.engine.parts import Meter, Parts
 from actorium.kit import Tasks, wait_until
 from actorium.runtimes import Exit, Handle, Phase, StartError, Usage
 from actorium.services.events import Event, SystemInfo
-from actorium.services.runs import job_topic, run_topic
+from actorium.services.topics import job_topic, run_topic
 from actorium.storage import jobs
 from actorium.storage.db import Tx
 

@@ -17,7 +17,7 @@ from actorium.domain.models import TERMINAL_STATUSES, Build, JobStatus, SourceFi
 from actorium.engine.parts import LogSink
 from actorium.kit import Clock, Signals, Tasks, forever
 from actorium.services.builds import BUILDS_TOPIC
-from actorium.services.runs import job_topic
+from actorium.services.topics import job_topic
 from actorium.storage import builds, catalog
 from actorium.storage.db import Database, Tx
 

@@ -12,7 +12,7 @@ from actorium.engine.attempt import LiveRun
 from actorium.engine.parts import Parts
 from actorium.kit import Tasks, forever
 from actorium.runtimes import Handle
-from actorium.services.runs import RUNS_TOPIC
+from actorium.services.topics import RUNS_TOPIC
 from actorium.storage import jobs
 from actorium.storage.db import Tx
 

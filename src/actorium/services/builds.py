@@ -11,7 +11,8 @@ from actorium.domain.models import TERMINAL_STATUSES, Actor, Build, JobStatus, M
 from actorium.kit import Clock, Signals, new_id, wait_until
 from actorium.services.access import Principal
 from actorium.services.actors import is_public
-from actorium.services.runs import MAX_WAIT_SECS, LogLifecycle, job_topic
+from actorium.services.runs import MAX_WAIT_SECS, LogLifecycle
+from actorium.services.topics import job_topic
 from actorium.storage import builds, catalog
 from actorium.storage.db import Database, Tx
 

@@ -1,4 +1,4 @@
-"""Runs: start, read, wait, abort, resurrect, reboot, update, delete.
+"""Runs once they exist: read, wait, abort, resurrect, reboot, update, delete.
 
 Everything here writes down what is wanted and signals the engine; only a run that has no process yet
 gets its final status here.
@@ -12,72 +12,28 @@ from typing import Any, Protocol
 
 import msgspec
 
-from actorium.domain.errors import ApiError, ErrorType, invalid, not_found
-from actorium.domain.inputs import RunInput, complete_input
+from actorium.domain.errors import ApiError, ErrorType, not_found
 from actorium.domain.models import (
     TERMINAL_STATUSES,
     Actor,
     Build,
     GeneralAccess,
     JobStatus,
-    Meta,
     Run,
-    RunOptions,
-    RunStats,
     StopReason,
     Wanted,
 )
-from actorium.domain.pricing import (
-    MAX_MEMORY_MBYTES,
-    MAX_TIMEOUT_SECS,
-    MIN_MEMORY_MBYTES,
-    clamp_memory,
-    disk_mbytes,
-    is_valid_memory,
-)
-from actorium.domain.storages import StorageSchemas
-from actorium.kit import Clock, Signals, new_id, random_text, wait_until
+from actorium.kit import Clock, Signals, wait_until
 from actorium.services.access import Principal
-from actorium.storage import jobs, key_value_stores, storages
+from actorium.services.run_options import RunSettings, StartOptions, check_options, resurrected_options
+from actorium.services.topics import RUNS_TOPIC, job_topic, run_topic
+from actorium.storage import jobs, storages
 from actorium.storage.db import Database, Tx
 
-RUNS_TOPIC = "runs"
-"""Signalled when a run waits to be started."""
 MAX_WAIT_SECS = 60
 """Longest ``waitForFinish``; more is cut, not refused. docs: runs, section 4.4."""
 _MAX_MESSAGE = 500
-_LOWER_CASE = "abcdefghijklmnopqrstuvwxyz0123456789"
 _S = JobStatus
-
-
-def run_topic(run_id: str) -> str:
-    """Signalled when something else is wanted of a live run."""
-    return f"run:{run_id}"
-
-
-def job_topic(job_id: str) -> str:
-    """Signalled when a run or build is over."""
-    return f"job:{job_id}"
-
-
-class RunSettings(msgspec.Struct, frozen=True):
-    """Defaults and limits of runs."""
-
-    default_memory_mbytes: int
-    default_timeout_secs: int
-    max_total_memory_mbytes: int
-    abort_grace_secs: float
-
-
-class StartOptions(msgspec.Struct, frozen=True):
-    """Options as asked for; ``None`` = not given."""
-
-    build: str | None = None
-    timeout_secs: int | None = None
-    memory_mbytes: int | None = None
-    max_items: int | None = None
-    max_total_charge_usd: float | None = None
-    restart_on_error: bool | None = None
 
 
 class RunFilter(msgspec.Struct, frozen=True):
@@ -100,10 +56,6 @@ class MessageUpdate(msgspec.Struct, frozen=True):
 
 class ActorLookup(Protocol):
     """The part of the Actors service runs need."""
-
-    async def resolve(self, principal: Principal | None, reference: str) -> Actor:
-        """The Actor a reference means. Raises 404."""
-        ...
 
     async def get(self, actor_id: str) -> Actor:
         """An Actor by id, whoever asks. Raises 404."""
@@ -158,102 +110,6 @@ class Runs:
         self._builds = builds
         self._logs = logs
         self._settings = settings
-
-    async def start(
-        self, principal: Principal, actor_reference: str, asked: StartOptions, body: RunInput | None, meta: Meta
-    ) -> Run:
-        """Write a new run down as READY with its storages and input, all in one transaction."""
-        _check(asked)
-        actor = await self._actors.resolve(principal, actor_reference)
-        defaults = actor.default_run_options
-        tag = asked.build or defaults.get("build") or "latest"
-        build = await self._builds.resolve_build(actor, tag)
-        options = self._options(asked, defaults, tag, build)
-        self._check_memory(options.memory_mbytes)
-        stored = complete_input(build.input_schema, body)
-        schemas = StorageSchemas.of(build.actor_definition)
-        run_id, now = new_id(), self._clock.now_ms()
-
-        async def op(tx: Tx) -> Run:
-            ids = await storages.create_default_storages(
-                tx, run_id=run_id, actor_id=actor.id, user_id=principal.user_id, now=now, schemas=schemas
-            )
-            if stored is not None:
-                await key_value_stores.put_record(
-                    tx, ids.key_value_store, "INPUT", stored.content_type, stored.data, now=now
-                )
-            run = Run(
-                id=run_id,
-                user_id=principal.user_id,
-                actor_id=actor.id,
-                task_id=None,
-                build_id=build.id,
-                build_number=build.build_number,
-                status=_S.READY,
-                started_at=now,
-                finished_at=None,
-                running_at=None,
-                timeout_at=None,
-                wanted=Wanted.RUN,
-                stop_at=None,
-                stop_reason=None,
-                status_message=None,
-                is_status_message_terminal=None,
-                is_platform_message=False,
-                exit_code=None,
-                meta=meta,
-                options=options,
-                stats=RunStats(input_body_len=len(stored.data) if stored else 0),
-                general_access=GeneralAccess.FOLLOW_USER_SETTING,
-                default_dataset_id=ids.dataset,
-                default_key_value_store_id=ids.key_value_store,
-                default_request_queue_id=ids.request_queue,
-                storage_ids=ids.by_alias(),
-                container_slug=random_text(12, _LOWER_CASE),
-                events_secret=random_text(32),
-                workflow_key=random_text(17),
-            )
-            await jobs.insert_run(tx, run)
-            return run
-
-        run = await self._db.write("start run", op)
-        self._logs.open(run.id)
-        self._signals.send(RUNS_TOPIC)
-        return run
-
-    def _options(self, asked: StartOptions, defaults: dict[str, Any], tag: str, build: Build) -> RunOptions:
-        merged = {**defaults, **_given(asked)}
-        definition = build.actor_definition or {}
-        fixed = definition.get("defaultMemoryMbytes")
-        if asked.memory_mbytes is not None:
-            memory = asked.memory_mbytes
-        elif isinstance(fixed, int):
-            memory = fixed
-        else:
-            memory = merged.get("memoryMbytes") or self._settings.default_memory_mbytes
-        timeout = merged.get("timeoutSecs")
-        memory = clamp_memory(memory, definition)
-        return msgspec.convert(
-            {
-                "build": tag,
-                "timeout_secs": self._settings.default_timeout_secs if timeout is None else timeout,
-                "memory_mbytes": memory,
-                "disk_mbytes": disk_mbytes(memory),
-                "max_items": merged.get("maxItems"),
-                "max_total_charge_usd": merged.get("maxTotalChargeUsd"),
-                "restart_on_error": bool(merged.get("restartOnError")),
-            },
-            RunOptions,
-        )
-
-    def _check_memory(self, memory_mbytes: int) -> None:
-        total = self._settings.max_total_memory_mbytes
-        if memory_mbytes > total:
-            raise ApiError(
-                ErrorType.ACTOR_MEMORY_LIMIT_EXCEEDED,
-                f"By launching this job you will exceed the memory limit of {total} MB for all your Actor runs and "
-                f"builds: it requests {memory_mbytes} MB, so it could never start here.",
-            )
 
     async def get(self, principal: Principal | None, run_id: str) -> Run:
         """A run the caller may see: an own one, or one anybody with its id may read."""
@@ -376,7 +232,7 @@ class Runs:
 
     async def resurrect(self, run: Run, asked: StartOptions) -> Run:
         """Make a finished run READY again on its storages. openapi: PostResurrectRun."""
-        _check(asked)
+        check_options(asked)
         build: Build | None = None
         if asked.build is not None:
             actor = await self._actors.get(run.actor_id)
@@ -387,7 +243,7 @@ class Runs:
             current = await jobs.get_run(tx, run.id, for_update=True)
             if current is None or current.status not in TERMINAL_STATUSES:
                 return current, None
-            options = self._resurrected_options(current, asked, build)
+            options = resurrected_options(current, asked, build, self._settings)
             stats = msgspec.structs.replace(current.stats, resurrect_count=current.stats.resurrect_count + 1)
             ready = await jobs.transition(
                 tx,
@@ -420,25 +276,6 @@ class Runs:
         await self._logs.platform_line(run.id, now, f"ACTOR: Resurrecting Actor run from {before.status} status.")
         self._signals.send(RUNS_TOPIC)
         return ready
-
-    def _resurrected_options(self, run: Run, asked: StartOptions, build: Build | None) -> RunOptions:
-        changes: dict[str, Any] = {}
-        if asked.memory_mbytes is not None:
-            memory = clamp_memory(asked.memory_mbytes, build.actor_definition if build else None)
-            self._check_memory(memory)
-            changes |= {"memory_mbytes": memory, "disk_mbytes": disk_mbytes(memory)}
-        if asked.max_total_charge_usd is not None:
-            current = run.options.max_total_charge_usd
-            if asked.max_total_charge_usd and current is not None and asked.max_total_charge_usd < current:
-                raise ApiError(
-                    ErrorType.PARAMETERS_MISMATCHED,
-                    "Parameters mismatched: Maximum cost per run cannot be decreased when resurrecting run",
-                )
-            changes["max_total_charge_usd"] = asked.max_total_charge_usd or None
-        for name in ("build", "timeout_secs", "max_items", "restart_on_error"):
-            if (value := getattr(asked, name)) is not None:
-                changes[name] = value
-        return msgspec.structs.replace(run.options, **changes)
 
     async def reboot(self, run: Run) -> Run:
         """End the run's process and start it anew. openapi: PostRebootRun."""
@@ -537,27 +374,3 @@ class Runs:
         if run is None or run.status in TERMINAL_STATUSES:
             return None
         return run.options.memory_mbytes if hmac.compare_digest(run.events_secret, secret) else None
-
-
-def _given(asked: StartOptions) -> dict[str, Any]:
-    names = {
-        "timeout_secs": "timeoutSecs",
-        "max_items": "maxItems",
-        "max_total_charge_usd": "maxTotalChargeUsd",
-        "restart_on_error": "restartOnError",
-    }
-    return {wire: value for name, wire in names.items() if (value := getattr(asked, name)) is not None}
-
-
-def _check(asked: StartOptions) -> None:
-    memory = asked.memory_mbytes
-    if memory is not None and not is_valid_memory(memory):
-        raise invalid(
-            f"Query parameter memory has an invalid value {memory}: memory needs to be a power of two, like 512, 1024, "
-            f"2048, 4096, from {MIN_MEMORY_MBYTES} to {MAX_MEMORY_MBYTES} MB."
-        )
-    if asked.timeout_secs is not None and not 0 <= asked.timeout_secs <= MAX_TIMEOUT_SECS:
-        raise invalid(
-            f"Query parameter timeout has an invalid value {asked.timeout_secs}: it must be a number of seconds "
-            f"from 0 (none) to {MAX_TIMEOUT_SECS}."
-        )

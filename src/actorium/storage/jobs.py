@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -24,62 +24,42 @@ from actorium.storage import usage
 from actorium.storage.db import Row, Tx, placeholders
 
 _encode = msgspec.json.Encoder().encode
-_decode_meta = msgspec.json.Decoder(Meta).decode
-_decode_options = msgspec.json.Decoder(RunOptions).decode
-_decode_stats = msgspec.json.Decoder(RunStats).decode
-_decode_ids = msgspec.json.Decoder(dict[str, dict[str, str]]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
+_READ: dict[str, Callable[[Any], Any]] = {
+    "status": JobStatus,
+    "wanted": Wanted,
+    "stop_reason": StopReason,
+    "is_status_message_terminal": bool,
+    "is_platform_message": bool,
+    "meta": msgspec.json.Decoder(Meta).decode,
+    "options": msgspec.json.Decoder(RunOptions).decode,
+    "stats": msgspec.json.Decoder(RunStats).decode,
+    "storage_ids": msgspec.json.Decoder(dict[str, dict[str, str]]).decode,
+}
+"""How a stored value becomes that of the field; other fields are stored as they are. ``None`` stays ``None``."""
 _JSON = {"meta", "options", "stats", "storage_ids"}
-_BOOLEANS = {"is_status_message_terminal", "is_platform_message"}
 
 
 def _column(field: str) -> str:
     return f"{field}_json" if field in _JSON else field
 
 
+_COLUMNS = [(field, _column(field), _READ.get(field)) for field in Run.__struct_fields__]
+
+
 def _value(field: str, value: Any) -> Any:
     if field in _JSON:
         return _encode(value).decode()
-    if field in _BOOLEANS:
-        return None if value is None else int(value)
-    return value
+    return int(value) if isinstance(value, bool) else value
 
 
 def _run(row: Row) -> Run:
-    terminal = row["is_status_message_terminal"]
-    return Run(
-        id=row["id"],
-        user_id=row["user_id"],
-        actor_id=row["actor_id"],
-        task_id=row["task_id"],
-        build_id=row["build_id"],
-        build_number=row["build_number"],
-        status=JobStatus(row["status"]),
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        running_at=row["running_at"],
-        timeout_at=row["timeout_at"],
-        wanted=Wanted(row["wanted"]),
-        stop_at=row["stop_at"],
-        stop_reason=StopReason(row["stop_reason"]) if row["stop_reason"] else None,
-        status_message=row["status_message"],
-        is_status_message_terminal=None if terminal is None else bool(terminal),
-        is_platform_message=bool(row["is_platform_message"]),
-        exit_code=row["exit_code"],
-        meta=_decode_meta(row["meta_json"]),
-        options=_decode_options(row["options_json"]),
-        stats=_decode_stats(row["stats_json"]),
-        general_access=row["general_access"],
-        default_dataset_id=row["default_dataset_id"],
-        default_key_value_store_id=row["default_key_value_store_id"],
-        default_request_queue_id=row["default_request_queue_id"],
-        storage_ids=_decode_ids(row["storage_ids_json"]),
-        container_slug=row["container_slug"],
-        events_secret=row["events_secret"],
-        workflow_key=row["workflow_key"],
-        web_server_port=row["web_server_port"],
-    )
+    fields = {}
+    for field, column, read in _COLUMNS:
+        value = row[column]
+        fields[field] = value if read is None or value is None else read(value)
+    return Run(**fields)
 
 
 def _attempt(row: Row) -> Attempt:

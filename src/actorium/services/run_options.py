@@ -1,0 +1,131 @@
+"""The options of a run: what is asked for, what applies, and which values are refused. docs: runs, section 4.1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from actorium.domain.errors import ApiError, ErrorType, invalid
+from actorium.domain.models import Build, Run, RunOptions
+from actorium.domain.pricing import (
+    MAX_MEMORY_MBYTES,
+    MAX_TIMEOUT_SECS,
+    MIN_MEMORY_MBYTES,
+    clamp_memory,
+    disk_mbytes,
+    is_valid_memory,
+)
+
+
+class RunSettings(msgspec.Struct, frozen=True):
+    """Defaults and limits of runs."""
+
+    default_memory_mbytes: int
+    default_timeout_secs: int
+    max_total_memory_mbytes: int
+    abort_grace_secs: float
+
+
+class StartOptions(msgspec.Struct, frozen=True):
+    """Options as asked for; ``None`` = not given."""
+
+    build: str | None = None
+    timeout_secs: int | None = None
+    memory_mbytes: int | None = None
+    max_items: int | None = None
+    max_total_charge_usd: float | None = None
+    restart_on_error: bool | None = None
+
+
+def chosen_build(asked: StartOptions, defaults: dict[str, Any]) -> str:
+    """The tag or number of the build to run."""
+    return asked.build or defaults.get("build") or "latest"
+
+
+def resolve_options(asked: StartOptions, defaults: dict[str, Any], build: Build, settings: RunSettings) -> RunOptions:
+    """What applies: the call's value, else that of ``defaults`` (the API's names), else the setting.
+
+    Raises 400 for a value that no run may have, 402 for more memory than the server ever gives.
+    """
+    check_options(asked)
+    merged = {**defaults, **_given(asked)}
+    definition = build.actor_definition or {}
+    fixed = definition.get("defaultMemoryMbytes")
+    if asked.memory_mbytes is not None:
+        memory = asked.memory_mbytes
+    elif isinstance(fixed, int):
+        memory = fixed
+    else:
+        memory = merged.get("memoryMbytes") or settings.default_memory_mbytes
+    timeout = merged.get("timeoutSecs")
+    memory = clamp_memory(memory, definition)
+    _check_memory(memory, settings)
+    return msgspec.convert(
+        {
+            "build": chosen_build(asked, defaults),
+            "timeout_secs": settings.default_timeout_secs if timeout is None else timeout,
+            "memory_mbytes": memory,
+            "disk_mbytes": disk_mbytes(memory),
+            "max_items": merged.get("maxItems"),
+            "max_total_charge_usd": merged.get("maxTotalChargeUsd"),
+            "restart_on_error": bool(merged.get("restartOnError")),
+        },
+        RunOptions,
+    )
+
+
+def resurrected_options(run: Run, asked: StartOptions, build: Build | None, settings: RunSettings) -> RunOptions:
+    """The options of a resurrected run: as before, but for what is asked. ``build`` is the new one, if any."""
+    changes: dict[str, Any] = {}
+    if asked.memory_mbytes is not None:
+        memory = clamp_memory(asked.memory_mbytes, build.actor_definition if build else None)
+        _check_memory(memory, settings)
+        changes |= {"memory_mbytes": memory, "disk_mbytes": disk_mbytes(memory)}
+    if asked.max_total_charge_usd is not None:
+        current = run.options.max_total_charge_usd
+        if asked.max_total_charge_usd and current is not None and asked.max_total_charge_usd < current:
+            raise ApiError(
+                ErrorType.PARAMETERS_MISMATCHED,
+                "Parameters mismatched: Maximum cost per run cannot be decreased when resurrecting run",
+            )
+        changes["max_total_charge_usd"] = asked.max_total_charge_usd or None
+    for name in ("build", "timeout_secs", "max_items", "restart_on_error"):
+        if (value := getattr(asked, name)) is not None:
+            changes[name] = value
+    return msgspec.structs.replace(run.options, **changes)
+
+
+def _check_memory(memory_mbytes: int, settings: RunSettings) -> None:
+    total = settings.max_total_memory_mbytes
+    if memory_mbytes > total:
+        raise ApiError(
+            ErrorType.ACTOR_MEMORY_LIMIT_EXCEEDED,
+            f"By launching this job you will exceed the memory limit of {total} MB for all your Actor runs and "
+            f"builds: it requests {memory_mbytes} MB, so it could never start here.",
+        )
+
+
+def _given(asked: StartOptions) -> dict[str, Any]:
+    names = {
+        "timeout_secs": "timeoutSecs",
+        "max_items": "maxItems",
+        "max_total_charge_usd": "maxTotalChargeUsd",
+        "restart_on_error": "restartOnError",
+    }
+    return {wire: value for name, wire in names.items() if (value := getattr(asked, name)) is not None}
+
+
+def check_options(asked: StartOptions) -> None:
+    """Refuse values no run may have. Raises 400."""
+    memory = asked.memory_mbytes
+    if memory is not None and not is_valid_memory(memory):
+        raise invalid(
+            f"Query parameter memory has an invalid value {memory}: memory needs to be a power of two, like 512, 1024, "
+            f"2048, 4096, from {MIN_MEMORY_MBYTES} to {MAX_MEMORY_MBYTES} MB."
+        )
+    if asked.timeout_secs is not None and not 0 <= asked.timeout_secs <= MAX_TIMEOUT_SECS:
+        raise invalid(
+            f"Query parameter timeout has an invalid value {asked.timeout_secs}: it must be a number of seconds "
+            f"from 0 (none) to {MAX_TIMEOUT_SECS}."
+        )

@@ -1,0 +1,123 @@
+"""Starting runs: a new run is written down as READY, with its storages and its input, in one transaction."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from actorium.domain.inputs import RunInput, complete_input
+from actorium.domain.models import Actor, Build, GeneralAccess, JobStatus, Meta, Run, RunStats, Wanted
+from actorium.domain.storages import StorageSchemas
+from actorium.kit import Clock, Signals, new_id, random_text
+from actorium.services.access import Principal
+from actorium.services.run_options import RunSettings, StartOptions, check_options, chosen_build, resolve_options
+from actorium.services.topics import RUNS_TOPIC
+from actorium.storage import jobs, key_value_stores, storages
+from actorium.storage.db import Database, Tx
+
+_LOWER_CASE = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class ActorLookup(Protocol):
+    """The part of the Actors service a start needs."""
+
+    async def resolve(self, principal: Principal | None, reference: str) -> Actor:
+        """The Actor a reference means. Raises 404."""
+        ...
+
+
+class BuildLookup(Protocol):
+    """The part of the builds service a start needs."""
+
+    async def resolve_build(self, actor: Actor, tag_or_number: str) -> Build:
+        """The finished build of a tag or number. Raises 403 as the platform does."""
+        ...
+
+
+class LogOpening(Protocol):
+    """The part of the log store a start needs."""
+
+    def open(self, job_id: str) -> None:
+        """More will come."""
+        ...
+
+
+class RunStarts:
+    """Starts runs."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        signals: Signals,
+        actors: ActorLookup,
+        builds: BuildLookup,
+        logs: LogOpening,
+        settings: RunSettings,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._signals = signals
+        self._actors = actors
+        self._builds = builds
+        self._logs = logs
+        self._settings = settings
+
+    async def start(
+        self, principal: Principal, actor_reference: str, asked: StartOptions, body: RunInput | None, meta: Meta
+    ) -> Run:
+        """Write a new run down as READY with its storages and input, all in one transaction."""
+        check_options(asked)
+        actor = await self._actors.resolve(principal, actor_reference)
+        defaults = actor.default_run_options
+        build = await self._builds.resolve_build(actor, chosen_build(asked, defaults))
+        options = resolve_options(asked, defaults, build, self._settings)
+        stored = complete_input(build.input_schema, body)
+        schemas = StorageSchemas.of(build.actor_definition)
+        run_id, now = new_id(), self._clock.now_ms()
+
+        async def op(tx: Tx) -> Run:
+            ids = await storages.create_default_storages(
+                tx, run_id=run_id, actor_id=actor.id, user_id=principal.user_id, now=now, schemas=schemas
+            )
+            if stored is not None:
+                await key_value_stores.put_record(
+                    tx, ids.key_value_store, "INPUT", stored.content_type, stored.data, now=now
+                )
+            run = Run(
+                id=run_id,
+                user_id=principal.user_id,
+                actor_id=actor.id,
+                task_id=None,
+                build_id=build.id,
+                build_number=build.build_number,
+                status=JobStatus.READY,
+                started_at=now,
+                finished_at=None,
+                running_at=None,
+                timeout_at=None,
+                wanted=Wanted.RUN,
+                stop_at=None,
+                stop_reason=None,
+                status_message=None,
+                is_status_message_terminal=None,
+                is_platform_message=False,
+                exit_code=None,
+                meta=meta,
+                options=options,
+                stats=RunStats(input_body_len=len(stored.data) if stored else 0),
+                general_access=GeneralAccess.FOLLOW_USER_SETTING,
+                default_dataset_id=ids.dataset,
+                default_key_value_store_id=ids.key_value_store,
+                default_request_queue_id=ids.request_queue,
+                storage_ids=ids.by_alias(),
+                container_slug=random_text(12, _LOWER_CASE),
+                events_secret=random_text(32),
+                workflow_key=random_text(17),
+            )
+            await jobs.insert_run(tx, run)
+            return run
+
+        run = await self._db.write("start run", op)
+        self._logs.open(run.id)
+        self._signals.send(RUNS_TOPIC)
+        return run

@@ -1,0 +1,16 @@
+"""The names of the signals with which services and the engine wake each other."""
+
+from __future__ import annotations
+
+RUNS_TOPIC = "runs"
+"""Signalled when a run waits to be started."""
+
+
+def run_topic(run_id: str) -> str:
+    """Signalled when something else is wanted of a live run."""
+    return f"run:{run_id}"
+
+
+def job_topic(job_id: str) -> str:
+    """Signalled when a run or build is over."""
+    return f"job:{job_id}"
