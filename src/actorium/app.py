@@ -31,6 +31,7 @@ from actorium.api.logs import Logs
 from actorium.api.request_queues import RequestQueueRoutes
 from actorium.api.run_shapes import RunShapes
 from actorium.api.runs import RunRoutes
+from actorium.api.tasks import TaskRoutes
 from actorium.builders.native import NativeBuilder
 from actorium.domain.errors import ApiError
 from actorium.domain.secrets import Vault
@@ -59,6 +60,7 @@ from actorium.services.run_starts import RunStarts
 from actorium.services.runs import Runs
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
+from actorium.services.tasks import Tasks
 from actorium.services.versions import Versions
 from actorium.settings import Settings
 from actorium.storage.accounts import AccountReader
@@ -188,6 +190,7 @@ class Platform:
         )
         self.starts = RunStarts(self.db, clock, self.signals, self.actors, self.builds, self.logs, run_settings)
         self.runs = Runs(self.db, clock, self.signals, self.actors, self.builds, self.logs, run_settings)
+        self.tasks = Tasks(self.db, clock, self.actors, self.builds, self.starts, self._abort_runs_of_task)
         self.events = Events(self.runs, clock)
         self.runtime = ProcessRuntime(settings.data_dir / "runs")
         self.builder = NativeBuilder(settings.data_dir / "builds")
@@ -235,7 +238,7 @@ class Platform:
     def _routes(self, versions: Versions, web_server_host: str) -> list[Route]:
         logs = Logs(self.logs, Jobs(self.db, self.runs, self.builds))
         shapes = RunShapes(self.clock, web_server_host)
-        runs = RunRoutes(self.starts, self.runs, self.actors, self.reads.usage, shapes, logs)
+        runs = RunRoutes(self.starts, self.tasks, self.runs, self.actors, self.reads.usage, shapes, logs)
         limits = Limits(
             self.db,
             self.clock,
@@ -255,6 +258,7 @@ class Platform:
             *ActorRoutes(self.actors, versions).routes(),
             *BuildRoutes(self.builds, self.actors, self.clock, logs).routes(),
             *runs.routes(),
+            *TaskRoutes(self.tasks, self.accounts).routes(),
             *logs.routes(),
             *storage_routes,
             *default_storages(storage_routes, runs),
@@ -262,7 +266,10 @@ class Platform:
         ]
 
     async def _abort_runs_of(self, actor_id: str) -> None:
-        await self.runs.abort_runs_of(actor_id)
+        await self.runs.abort_runs_of(actor_id=actor_id)
+
+    async def _abort_runs_of_task(self, task_id: str) -> None:
+        await self.runs.abort_runs_of(task_id=task_id)
 
     async def _read_record(self, user_id: str, store_id: str, key: str) -> AsyncIterator[bytes] | None:
         owner = Principal(user_id, "", "builder")

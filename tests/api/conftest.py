@@ -29,6 +29,7 @@ from actorium.services.storages import ReadCounts, Storages
 from actorium.storage.blobs import LocalBlobs
 from actorium.storage.db import Database, Tx
 from fakes.accounts import USERS, Accounts
+from support.checked import CheckedProgram
 from support.program import Program
 from support.storage_server import StorageServer
 
@@ -40,6 +41,16 @@ async def program(tmp_path: Path, database_url: str) -> AsyncIterator[Program]:
     await found.start()
     yield found
     await found.stop()
+
+
+@pytest.fixture
+async def checked(tmp_path: Path, database_url: str) -> AsyncIterator[CheckedProgram]:
+    """The whole program, and at the end a look at whether every answer was as the API's document says."""
+    found = CheckedProgram(tmp_path / "data", database_url)
+    await found.start()
+    yield found
+    await found.stop()
+    assert not found.wrong, "\n".join(found.wrong)
 
 
 @pytest.fixture

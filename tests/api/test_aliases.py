@@ -10,11 +10,10 @@ from apify_client.errors import NotFoundError
 
 from actorium.domain.models import JobStatus, Run
 from actorium.domain.signing import content_signature, record_signature
-from support.program import ACTOR_ID, Program
+from support.program import ACTOR_ID, TASK_ID, Program
 from support.storage_server import error
 
-TASK = "tasktasktasktaskt"
-LAST = [f"/actors/{ACTOR_ID}/runs/last", f"/acts/{ACTOR_ID}/runs/last", f"/actor-tasks/{TASK}/runs/last"]
+LAST = [f"/actors/{ACTOR_ID}/runs/last", f"/acts/{ACTOR_ID}/runs/last", f"/actor-tasks/{TASK_ID}/runs/last"]
 FORBIDDEN, ABSENT, NO_TOKEN = (
     (403, "insufficient-permissions"),
     (404, "record-not-found"),
@@ -38,9 +37,9 @@ def ids_of(run: Run) -> dict[str, str]:
 async def test_the_last_run_is_the_newest_that_fits(program: Program, last: str) -> None:
     for kind in ("dataset", "key-value-store", "request-queue"):
         assert error(await program.send("GET", f"{last}/{kind}")) == ABSENT
-    first = await program.run(JobStatus.SUCCEEDED, origin="API", task_id=TASK)
-    second = await program.run(JobStatus.FAILED, origin="WEB", task_id=TASK)
-    newest = await program.run(JobStatus.READY, origin="API", task_id=TASK)
+    first = await program.run(JobStatus.SUCCEEDED, origin="API", task_id=TASK_ID)
+    second = await program.run(JobStatus.FAILED, origin="WEB", task_id=TASK_ID)
+    newest = await program.run(JobStatus.READY, origin="API", task_id=TASK_ID)
     for kind, storage_id in ids_of(newest).items():
         assert (await program.ask("GET", f"{last}/{kind}"))["id"] == storage_id
     for query, run in (
@@ -66,7 +65,7 @@ async def test_the_last_run_is_the_newest_that_fits(program: Program, last: str)
 
 
 async def test_a_task_has_only_its_own_runs(program: Program) -> None:
-    mine = await program.run(task_id=TASK)
+    mine = await program.run(task_id=TASK_ID)
     await program.run(task_id="x" * 17)
     other = await program.run()
     assert await dataset_of(program, LAST[2]) == mine.default_dataset_id
@@ -76,7 +75,7 @@ async def test_a_task_has_only_its_own_runs(program: Program) -> None:
 
 @pytest.mark.parametrize("last", LAST)
 async def test_every_tail_works_and_filters_are_stripped(program: Program, last: str) -> None:
-    run = await program.run(JobStatus.SUCCEEDED, task_id=TASK)
+    run = await program.run(JobStatus.SUCCEEDED, task_id=TASK_ID)
     filters = "status=SUCCEEDED&origin=API"
     await program.ask("POST", f"{last}/dataset/items?{filters}", [{"n": 1}, {"n": 2}])
     assert await program.ask("GET", f"{last}/dataset/items?{filters}&limit=1&desc=1") == [{"n": 2}]
@@ -118,7 +117,7 @@ async def test_every_tail_works_and_filters_are_stripped(program: Program, last:
 @pytest.mark.parametrize("last", LAST)
 async def test_a_filter_is_no_storage_parameter(program: Program, last: str) -> None:
     """``status`` and ``origin`` choose a run only below ``runs/last``; elsewhere they mean nothing."""
-    run = await program.run(task_id=TASK)
+    run = await program.run(task_id=TASK_ID)
     assert await dataset_of(program, f"/actor-runs/{run.id}", "?status=DONE") == run.default_dataset_id
     assert error(await program.send("GET", f"{last}/dataset?status=DONE")) == (400, "invalid-request")
 
@@ -195,8 +194,8 @@ async def test_what_anyone_may_read_only_the_owner_may_change(program: Program) 
 
 
 async def test_the_stock_client_finds_the_last_run_of_a_task(program: Program) -> None:
-    run = await program.run(JobStatus.SUCCEEDED, task_id=TASK)
-    last = program.client(program.token("jane")).task(TASK).last_run(status="SUCCEEDED", origin="API")
+    run = await program.run(JobStatus.SUCCEEDED, task_id=TASK_ID)
+    last = program.client(program.token("jane")).task(TASK_ID).last_run(status="SUCCEEDED", origin="API")
     await last.dataset().push_items([{"n": 1}])
     assert (await last.dataset().list_items()).items == [{"n": 1}]
     await last.key_value_store().set_record("K", {"a": 1})
@@ -205,6 +204,6 @@ async def test_the_stock_client_finds_the_last_run_of_a_task(program: Program) -
     await last.request_queue().add_request({"url": "http://x", "uniqueKey": "x"})
     found = await last.dataset().get()
     assert found is not None and found.id == run.default_dataset_id
-    running = program.client(program.token("jane")).task(TASK).last_run(status="RUNNING")
+    running = program.client(program.token("jane")).task(TASK_ID).last_run(status="RUNNING")
     with pytest.raises(NotFoundError, match="Actor run was not found"):
         await running.dataset().get()

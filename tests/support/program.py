@@ -11,16 +11,17 @@ from typing import Any
 import uvicorn
 
 from actorium.app import Platform
-from actorium.domain.models import Actor, Build, JobStatus, Meta, Run
+from actorium.domain.models import Actor, Build, JobStatus, Meta, Run, Task
 from actorium.services.access import Principal
 from actorium.services.run_options import StartOptions
 from actorium.settings import load_settings
-from actorium.storage import builds, catalog, jobs
+from actorium.storage import builds, catalog, jobs, tasks
 from actorium.storage.db import Tx
 from fakes.clock import FakeClock
 from support.storage_server import Answer, Wire, data
 
 ACTOR_ID = "actoractoractoract"[:17]
+TASK_ID = "tasktasktasktaskt"
 
 
 class Program(Wire):
@@ -78,8 +79,11 @@ class Program(Wire):
             image_state={},
         )
 
+        task = Task(TASK_ID, jane.user_id, actor.id, "counter-task", now, now, None, None, {"title": "Counter Task"})
+
         async def op(tx: Tx) -> None:
             await catalog.insert_actor(tx, actor)
+            await tasks.insert_task(tx, task)
             await builds.insert_build(tx, build)
             await builds.set_tag(tx, actor.id, "latest", build.id)
 

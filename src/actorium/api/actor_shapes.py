@@ -6,7 +6,7 @@ from typing import Any
 
 from actorium.api.run_shapes import build_number_int
 from actorium.domain.actors import URL_FIELDS
-from actorium.domain.models import Actor, Build, EnvVar, Version
+from actorium.domain.models import Actor, ActorStats, Build, EnvVar, Version
 from actorium.domain.pricing import compute_units
 from actorium.domain.secrets import value_hash
 from actorium.domain.times import iso, iso_or_none
@@ -27,7 +27,6 @@ def actor_shape(view: ActorView) -> dict[str, Any]:
         "description": fields.get("description"),
         "seoTitle": fields.get("seoTitle"),
         "seoDescription": fields.get("seoDescription"),
-        "readmeSummary": fields.get("readmeSummary"),
         "pictureUrl": fields.get("pictureUrl"),
         "isPublic": bool(fields.get("isPublic")),
         "isDeprecated": bool(fields.get("isDeprecated")),
@@ -36,7 +35,7 @@ def actor_shape(view: ActorView) -> dict[str, Any]:
         "isSourceCodeHidden": fields.get("isSourceCodeHidden", True),
         "hasNoDataset": bool(fields.get("hasNoDataset")),
         "isAnonymouslyRunnable": bool(fields.get("isAnonymouslyRunnable")),
-        "actorPermissionLevel": fields.get("actorPermissionLevel"),
+        "actorPermissionLevel": fields.get("actorPermissionLevel") or "FULL_PERMISSIONS",
         "createdAt": iso(actor.created_at),
         "modifiedAt": iso(actor.modified_at),
         "restartOnError": bool(actor.default_run_options.get("restartOnError")),
@@ -49,30 +48,32 @@ def actor_shape(view: ActorView) -> dict[str, Any]:
         "standbyUrl": None,
         "pricingInfos": [],
         "categories": fields.get("categories") or [],
-        "notice": fields.get("notice"),
-        "stats": stats_shape(view),
+        "notice": fields.get("notice") or "NONE",
+        "stats": stats_shape(view.stats),
     }
+    if fields.get("readmeSummary") is not None:
+        shape["readmeSummary"] = fields["readmeSummary"]
     return shape
 
 
-def stats_shape(view: ActorView) -> dict[str, Any]:
-    """``stats`` of an Actor."""
-    return counts_shape(
-        view.stats.total_builds, view.stats.total_runs, view.stats.total_users, view.stats.last_run_started_at
-    )
-
-
-def counts_shape(
-    total_builds: int, total_runs: int, total_users: int, last_run_started_at: int | None
-) -> dict[str, Any]:
-    """``stats`` out of counts; ``lastRunStartedAt`` is absent before the first run."""
-    stats: dict[str, Any] = {"totalBuilds": total_builds, "totalRuns": total_runs, "totalUsers": total_users}
-    if last_run_started_at is not None:
-        stats["lastRunStartedAt"] = iso(last_run_started_at)
+def stats_shape(counts: ActorStats) -> dict[str, Any]:
+    """``stats`` of an Actor; ``lastRunStartedAt`` is absent before the first run. Nobody reviews or bookmarks here."""
+    stats: dict[str, Any] = {
+        "totalBuilds": counts.total_builds,
+        "totalRuns": counts.total_runs,
+        "totalUsers": counts.total_users,
+        "actorReviewCount": 0,
+        "actorReviewRating": 0,
+        "bookmarkCount": 0,
+    }
+    for days, users in zip((7, 30, 90), counts.recent_users, strict=True):
+        stats[f"totalUsers{days}Days"] = users
+    if counts.last_run_started_at is not None:
+        stats["lastRunStartedAt"] = iso(counts.last_run_started_at)
     return stats
 
 
-def actor_short_shape(actor: Actor, username: str, stats: dict[str, Any]) -> dict[str, Any]:
+def actor_short_shape(actor: Actor, username: str, counts: ActorStats) -> dict[str, Any]:
     """The Actor as an item of a list."""
     return {
         "id": actor.id,
@@ -81,7 +82,7 @@ def actor_short_shape(actor: Actor, username: str, stats: dict[str, Any]) -> dic
         "name": actor.name,
         "username": username,
         "title": actor.fields.get("title"),
-        "stats": stats,
+        "stats": stats_shape(counts),
     }
 
 

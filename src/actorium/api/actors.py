@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from actorium.api.actor_shapes import actor_shape, actor_short_shape, counts_shape, env_var_shape, version_shape
+from actorium.api.actor_shapes import actor_shape, actor_short_shape, env_var_shape, version_shape
 from actorium.api.http import Call, Route, data_response
 from actorium.api.shapes import page
 from actorium.domain.models import Actor
@@ -59,14 +59,7 @@ class ActorRoutes:
             limit=limit,
             desc=desc,
         )
-        items = [
-            actor_short_shape(
-                actor,
-                username,
-                counts_shape(stats.total_builds, stats.total_runs, stats.total_users, stats.last_run_started_at),
-            )
-            for actor, username, stats in found
-        ]
+        items = [actor_short_shape(actor, username, stats) for actor, username, stats in found]
         return data_response(page(items, total=total, offset=offset, limit=limit, desc=desc))
 
     async def create(self, call: Call) -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
 from starlette.responses import Response
@@ -18,6 +20,7 @@ from actorium.services.access import Principal
 from actorium.services.run_options import StartOptions
 from actorium.services.run_starts import RunStarts
 from actorium.services.runs import MessageUpdate, RunFilter, Runs
+from actorium.services.tasks import Tasks
 from actorium.services.usage import Usage
 
 _STATUSES = frozenset(status.value for status in JobStatus)
@@ -69,13 +72,27 @@ def start_options(query: Query) -> StartOptions:
     )
 
 
+FindRun = Callable[[Call], Awaitable[Run]]
+"""Finds the run a call's path means."""
+Start = Callable[[Principal, str, StartOptions, RunInput | None, Meta], Awaitable[Run]]
+"""Starts a run of the Actor or task a reference means."""
+
+
 class RunRoutes:
     """Handlers of the run routes."""
 
     def __init__(
-        self, starts: RunStarts, runs: Runs, actors: ActorLookup, usage: Usage, shapes: RunShapes, logs: Logs
+        self,
+        starts: RunStarts,
+        tasks: Tasks,
+        runs: Runs,
+        actors: ActorLookup,
+        usage: Usage,
+        shapes: RunShapes,
+        logs: Logs,
     ) -> None:
         self._starts = starts
+        self._tasks = tasks
         self._runs = runs
         self._actors = actors
         self._usage = usage
@@ -84,8 +101,7 @@ class RunRoutes:
 
     def routes(self) -> list[Route]:
         """All routes of this module."""
-        run, actor = "/v2/actor-runs/{runId}", "/v2/actors/{actorId}"
-        last = f"{actor}/runs/last"
+        run, actor, task = "/v2/actor-runs/{runId}", "/v2/actors/{actorId}", "/v2/actor-tasks/{actorTaskId}"
         return [
             Route("GET", "/v2/actor-runs", "actorRuns_get", self.list),
             Route("GET", run, "actorRun_get", self.get, public=True),
@@ -97,13 +113,23 @@ class RunRoutes:
             Route("GET", f"{run}/log", "actorRun_log_get", self.log, public=True, verbatim=True),
             Route("POST", f"{actor}/runs", "actors_runs_post", self.start),
             Route("GET", f"{actor}/runs", "actors_runs_get", self.list_of_actor),
-            Route("GET", last, "actor_runs_last_get", self.get_last),
-            Route("POST", f"{last}/abort", "actor_runs_last_abort_post", self.abort_last),
-            Route("POST", f"{last}/reboot", "actor_runs_last_reboot_post", self.reboot_last),
-            Route("GET", f"{last}/log", "actor_runs_last_log_get", self.log_of_last, verbatim=True),
+            *self._routes_of_last(f"{actor}/runs/last", "actor_runs_last", "actor_runs_last_log_get", self.last_run),
+            Route("POST", f"{task}/runs", "actorTask_runs_post", self.start_of_task),
+            Route("GET", f"{task}/runs", "actorTask_runs_get", self.list_of_task),
+            *self._routes_of_last(
+                f"{task}/runs/last", "actorTask_runs_last", "actorTask_last_log_get", self.last_run_of_task
+            ),
             Route("GET", f"{actor}/runs/{{runId}}", "actors_run_get", self.get_of_actor),
             Route("POST", f"{actor}/runs/{{runId}}/abort", "actors_run_abort_post", self.abort_of_actor),
             Route("POST", f"{actor}/runs/{{runId}}/resurrect", "actor_run_resurrect_post", self.resurrect_of_actor),
+        ]
+
+    def _routes_of_last(self, path: str, operation: str, log_operation: str, find: FindRun) -> list[Route]:
+        return [
+            Route("GET", path, f"{operation}_get", partial(self.get_last, find)),
+            Route("POST", f"{path}/abort", f"{operation}_abort_post", partial(self.abort_last, find)),
+            Route("POST", f"{path}/reboot", f"{operation}_reboot_post", partial(self.reboot_last, find)),
+            Route("GET", f"{path}/log", log_operation, partial(self.log_of_last, find), verbatim=True),
         ]
 
     async def find(self, call: Call) -> Run:
@@ -117,10 +143,18 @@ class RunRoutes:
 
     async def last_run_of_task(self, call: Call) -> Run:
         """The run ``runs/last`` of a task means in this call."""
-        return await self._runs.last(call.principal, _last_filter(call.query), task_id=call.path["actorTaskId"])
+        task = await self._tasks.resolve(call.principal, call.path["actorTaskId"])
+        return await self._runs.last(call.principal, _last_filter(call.query), task_id=task.id)
 
     async def start(self, call: Call) -> Response:
         """Start a run; the body is its input."""
+        return await self._start(call, self._starts.start, call.path["actorId"])
+
+    async def start_of_task(self, call: Call) -> Response:
+        """Start a run of a task; the keys of the body go over those of its input."""
+        return await self._start(call, self._tasks.start, call.path["actorTaskId"])
+
+    async def _start(self, call: Call, start: Start, reference: str) -> Response:
         asked = start_options(call.query)
         if asked.max_total_charge_usd == 0:
             raise ApiError(
@@ -132,7 +166,7 @@ class RunRoutes:
         wait = wait_secs(call.query)
         data = await call.body()
         body = RunInput(data, call.content_type or "application/octet-stream") if data else None
-        run = await self._starts.start(call.principal, call.path["actorId"], asked, body, request_meta(call))
+        run = await start(call.principal, reference, asked, body, request_meta(call))
         run = await self._runs.wait(run, wait)
         location = f"{call.public_base_url}/v2/actor-runs/{run.id}"
         return await self._answer(call, run, 201, {"Location": location})
@@ -142,10 +176,10 @@ class RunRoutes:
         wait = wait_secs(call.query)
         return await self._answer(call, await self._runs.wait(await self.find(call), wait))
 
-    async def get_last(self, call: Call) -> Response:
-        """The caller's last run of an Actor."""
+    async def get_last(self, find: FindRun, call: Call) -> Response:
+        """The caller's last run of an Actor or task."""
         wait = wait_secs(call.query)
-        return await self._answer(call, await self._runs.wait(await self.last_run(call), wait))
+        return await self._answer(call, await self._runs.wait(await find(call), wait))
 
     async def get_of_actor(self, call: Call) -> Response:
         """One run, by way of its Actor."""
@@ -154,14 +188,19 @@ class RunRoutes:
 
     async def list(self, call: Call) -> Response:
         """The caller's runs."""
-        return await self._list(call, None)
+        return await self._list(call)
 
     async def list_of_actor(self, call: Call) -> Response:
         """The caller's runs of an Actor."""
         actor = await self._actors.resolve(call.principal, call.path["actorId"])
-        return await self._list(call, actor.id)
+        return await self._list(call, actor_id=actor.id)
 
-    async def _list(self, call: Call, actor_id: str | None) -> Response:
+    async def list_of_task(self, call: Call) -> Response:
+        """The caller's runs of a task."""
+        task = await self._tasks.resolve(call.principal, call.path["actorTaskId"])
+        return await self._list(call, task_id=task.id)
+
+    async def _list(self, call: Call, *, actor_id: str | None = None, task_id: str | None = None) -> Response:
         query = call.query
         offset, limit = query.page()
         desc = query.flag("desc")
@@ -171,7 +210,7 @@ class RunRoutes:
             started_before=query.time("startedBefore"),
         )
         found, total = await self._runs.list(
-            call.principal, wanted, offset=offset, limit=limit, desc=desc, actor_id=actor_id
+            call.principal, wanted, offset=offset, limit=limit, desc=desc, actor_id=actor_id, task_id=task_id
         )
         items = [self._shapes.short(run) for run in found]
         return data_response(page(items, total=total, offset=offset, limit=limit, desc=desc))
@@ -191,9 +230,9 @@ class RunRoutes:
         """Abort a run, ``gracefully`` or at once."""
         return await self._abort(call, await self._runs.get_own(call.principal, call.path["runId"]))
 
-    async def abort_last(self, call: Call) -> Response:
+    async def abort_last(self, find: FindRun, call: Call) -> Response:
         """Abort the last run."""
-        return await self._abort(call, await self.last_run(call))
+        return await self._abort(call, await find(call))
 
     async def abort_of_actor(self, call: Call) -> Response:
         """Abort a run, by way of its Actor."""
@@ -217,18 +256,18 @@ class RunRoutes:
         run = await self._runs.get_own(call.principal, call.path["runId"])
         return await self._answer(call, await self._runs.reboot(run))
 
-    async def reboot_last(self, call: Call) -> Response:
+    async def reboot_last(self, find: FindRun, call: Call) -> Response:
         """Start the last run's process anew."""
-        return await self._answer(call, await self._runs.reboot(await self.last_run(call)))
+        return await self._answer(call, await self._runs.reboot(await find(call)))
 
     async def log(self, call: Call) -> Response:
         """The run's log."""
         run = await self.find(call)
         return await self._logs.log_response(call, run.id, f"run-{run.id}.log")
 
-    async def log_of_last(self, call: Call) -> Response:
+    async def log_of_last(self, find: FindRun, call: Call) -> Response:
         """The last run's log."""
-        run = await self.last_run(call)
+        run = await find(call)
         return await self._logs.log_response(call, run.id, f"run-{run.id}.log")
 
     async def _of_actor(self, call: Call) -> Run:

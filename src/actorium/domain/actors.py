@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ _GIST_URL = re.compile(r"https://gist\.github\.com/[^/]+/[0-9a-f]{32}", re.IGNOR
 MAX_SOURCE_BYTES = 3 * 1024 * 1024
 """Most bytes of the ``content`` texts of a version together. docs: MAX_MULTIFILE_BYTES."""
 MAX_ACTORS = 500
+MIN_NAME, MAX_NAME = 3, 63
 MAX_ENV_VARS = 100
 MAX_ENV_VALUE = 50_000
 _MAX_PATH = 255
@@ -65,14 +67,14 @@ def refused(message: str) -> ApiError:
     return ApiError(ErrorType.SCHEMA_VALIDATION, message)
 
 
-def check_actor_name(name: object) -> str:
-    """A name of 3 to 63 letters, digits and inner hyphens."""
+def check_name(name: object) -> str:
+    """A name of an Actor or task, of 3 to 63 letters, digits and inner hyphens."""
     if not isinstance(name, str):
         raise invalid("Field name is required and must be a string.")
-    if not 3 <= len(name) <= 63 or not _NAME.fullmatch(name):
+    if not MIN_NAME <= len(name) <= MAX_NAME or not _NAME.fullmatch(name):
         raise refused(
-            f"Field name has an invalid value {name[:80]!r}: an Actor's name has 3 to 63 letters, digits and hyphens, "
-            "with hyphens only in the middle."
+            f"Field name has an invalid value {name[:80]!r}: a name has {MIN_NAME} to {MAX_NAME} letters, digits and "
+            "hyphens, with hyphens only in the middle."
         )
     return name
 
@@ -99,23 +101,33 @@ def check_tag(name: str, tag: object) -> str:
 
 
 def merge_run_options(current: dict[str, Any], given: object) -> dict[str, Any]:
-    """``defaultRunOptions`` with the given keys over the current ones; ``null`` clears an optional one."""
-    options = _object("defaultRunOptions", given)
+    """``defaultRunOptions`` with the given keys over the current ones; ``null`` resets or clears a key."""
+    merged = _merge_options("defaultRunOptions", _RUN_OPTIONS, current, given)
+    return {**{key: DEFAULT_RUN_OPTIONS[key] for key in DEFAULT_RUN_OPTIONS.keys() - merged.keys()}, **merged}
+
+
+def merge_task_options(current: dict[str, Any], given: object) -> dict[str, Any]:
+    """A task's ``options`` with the given keys over the current ones; ``null`` clears a key."""
+    checks = {key: check for key, check in _RUN_OPTIONS.items() if key != "forcePermissionLevel"}
+    return _merge_options("options", checks, current, given)
+
+
+def _merge_options(
+    field: str, checks: Mapping[str, Callable[[Any], str | None]], current: dict[str, Any], given: object
+) -> dict[str, Any]:
     merged = dict(current)
-    for key, value in options.items():
+    for key, value in _object(field, given).items():
         if key == "isMaxTotalChargeUsdSetByUser":
             continue
-        check = _RUN_OPTIONS.get(key)
+        check = checks.get(key)
         if check is None:
-            raise refused(f"Field defaultRunOptions.{key} is not allowed by the schema.")
+            raise refused(f"Field {field}.{key} is not allowed by the schema.")
         if value is None:
             merged.pop(key, None)
-            if key in DEFAULT_RUN_OPTIONS:
-                merged[key] = DEFAULT_RUN_OPTIONS[key]
             continue
         problem = check(value)
         if problem is not None:
-            raise refused(f"Field defaultRunOptions.{key} has an invalid value {value!r}: {problem}")
+            raise refused(f"Field {field}.{key} has an invalid value {value!r:.80}: {problem}")
         merged[key] = value
     return merged
 

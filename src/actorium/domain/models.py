@@ -122,6 +122,44 @@ class Actor(msgspec.Struct, frozen=True):
     fields: dict[str, Any]
 
 
+class ActorStats(msgspec.Struct, frozen=True):
+    """Counts over an Actor's builds and runs, ever. ``recent_users`` are those of the last 7, 30 and 90 days."""
+
+    total_builds: int
+    total_runs: int
+    total_users: int
+    last_run_started_at: int | None
+    recent_users: tuple[int, ...]
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A task: an Actor with input and options of its own. ``options`` has the API's names, only those that are set.
+
+    ``fields`` holds what only describes it (title, description, actorStandby).
+    """
+
+    id: str
+    user_id: str
+    actor_id: str
+    name: str
+    created_at: int
+    modified_at: int
+    options: dict[str, Any] | None
+    input: dict[str, Any] | None
+    fields: dict[str, Any]
+    total_runs: int = 0
+    last_run_started_at: int | None = None
+
+
+class ListedTask(msgspec.Struct, frozen=True):
+    """A task as lists show it; the Actor's names are ``None`` where the Actor is gone."""
+
+    task: Task
+    username: str
+    actor_name: str | None
+    actor_username: str | None
+
+
 class Build(msgspec.Struct, frozen=True):
     """A build. ``image_kind``/``image_state`` are the builder's output, ``None`` until it succeeded."""
 

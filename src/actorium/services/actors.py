@@ -11,8 +11,8 @@ from actorium.domain.actors import (
     DEFAULT_RUN_OPTIONS,
     DEFAULT_STANDBY,
     MAX_ACTORS,
-    check_actor_name,
     check_descriptive,
+    check_name,
     check_tag,
     check_version_number,
     merge_run_options,
@@ -20,13 +20,12 @@ from actorium.domain.actors import (
     refused,
 )
 from actorium.domain.errors import ApiError, ErrorType, invalid, not_found
-from actorium.domain.models import Actor, Build, JobStatus, Version
+from actorium.domain.models import Actor, ActorStats, Build, JobStatus, Version
 from actorium.domain.secrets import Vault
 from actorium.kit import Clock, new_id
 from actorium.services.access import Principal
 from actorium.services.version_bodies import version_from_body
-from actorium.storage import accounts, builds, catalog
-from actorium.storage.catalog import ActorStats
+from actorium.storage import accounts, builds, catalog, tasks
 from actorium.storage.db import Database, Tx, UniqueViolationError
 
 
@@ -101,7 +100,7 @@ class Actors:
         """Everything the Actor's API object shows."""
 
         async def op(tx: Tx) -> ActorView:
-            return await _view(tx, actor.id, principal)
+            return await self._view(tx, actor.id, principal)
 
         return await self._db.read("view Actor", op)
 
@@ -109,17 +108,18 @@ class Actors:
         self, principal: Principal, *, my: bool, sort_by: str, offset: int, limit: int, desc: bool
     ) -> tuple[Sequence[tuple[Actor, str, ActorStats]], int]:
         """A page of the Actors the caller made or ran."""
+        now = self._clock.now_ms()
 
         async def op(tx: Tx) -> tuple[Sequence[tuple[Actor, str, ActorStats]], int]:
             return await catalog.list_actors(
-                tx, principal.user_id, my=my, sort_by=sort_by, offset=offset, limit=limit, desc=desc
+                tx, principal.user_id, my=my, sort_by=sort_by, offset=offset, limit=limit, desc=desc, now=now
             )
 
         return await self._db.read("list Actors", op)
 
     async def create(self, principal: Principal, body: dict[str, Any]) -> ActorView:
         """A new Actor, with versions where the body has them. openapi: actors_post."""
-        name = check_actor_name(body.get("name"))
+        name = check_name(body.get("name"))
         actor_id, now = new_id(), self._clock.now_ms()
         fields = check_descriptive(body)
         fields.setdefault("actorPermissionLevel", "FULL_PERMISSIONS")
@@ -144,7 +144,7 @@ class Actors:
             await catalog.insert_actor(tx, actor)
             for version in versions:
                 await catalog.put_version(tx, version)
-            return await _view(tx, actor_id, principal)
+            return await self._view(tx, actor_id, principal)
 
         try:
             return await self._db.write("create Actor", op)
@@ -167,7 +167,7 @@ class Actors:
     async def update(self, principal: Principal, actor: Actor, body: dict[str, Any]) -> ActorView:
         """Change what the body names, nothing else. openapi: actor_put."""
         fields = check_descriptive(body)
-        name = check_actor_name(body["name"]) if body.get("name") is not None else None
+        name = check_name(body["name"]) if body.get("name") is not None else None
         tags = _tag_changes(body.get("taggedBuilds"))
         now = self._clock.now_ms()
 
@@ -191,7 +191,7 @@ class Actors:
                 await self._replace_versions(tx, actor.id, body["versions"])
             for tag, build_id in tags.items():
                 await _change_tag(tx, actor.id, tag, build_id)
-            return await _view(tx, actor.id, principal)
+            return await self._view(tx, actor.id, principal)
 
         try:
             return await self._db.write("update Actor", op)
@@ -217,24 +217,24 @@ class Actors:
                         ErrorType.DELETING_UNFINISHED_BUILD,
                         f"Build {build.build_number} of this Actor has not finished yet: abort it first.",
                     )
+            await tasks.delete_tasks_of_actor(tx, actor.id, actor.user_id)
             await catalog.delete_actor(tx, actor.id)
 
         await self._db.write("delete Actor", op)
 
-
-async def _view(tx: Tx, actor_id: str, principal: Principal | None) -> ActorView:
-    actor = await catalog.get_actor(tx, actor_id)
-    if actor is None:
-        raise not_found("Actor")
-    user = await accounts.get_user(tx, actor.user_id)
-    return ActorView(
-        actor=actor,
-        username=user.username if user else "",
-        versions=await catalog.list_versions(tx, actor_id),
-        tagged_builds=await builds.list_tagged_builds(tx, actor_id),
-        stats=await catalog.actor_stats(tx, actor_id),
-        is_own=principal is not None and principal.owns(actor.user_id),
-    )
+    async def _view(self, tx: Tx, actor_id: str, principal: Principal | None) -> ActorView:
+        actor = await catalog.get_actor(tx, actor_id)
+        if actor is None:
+            raise not_found("Actor")
+        user = await accounts.get_user(tx, actor.user_id)
+        return ActorView(
+            actor=actor,
+            username=user.username if user else "",
+            versions=await catalog.list_versions(tx, actor_id),
+            tagged_builds=await builds.list_tagged_builds(tx, actor_id),
+            stats=await catalog.actor_stats(tx, actor_id, self._clock.now_ms()),
+            is_own=principal is not None and principal.owns(actor.user_id),
+        )
 
 
 def _tag_changes(value: object) -> dict[str, str | None]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from actorium.domain.actors import MAX_ACTORS
+from actorium.domain.tasks import MAX_TASKS
 from actorium.domain.usage import UsageService, compute_units_of
 from actorium.kit import Clock
 from actorium.services.access import Principal
 from actorium.services.usage import Usage
-from actorium.storage import catalog, jobs
+from actorium.storage import catalog, jobs, tasks
 from actorium.storage.db import Database, Tx
 
 
@@ -20,6 +21,7 @@ class InUse(msgspec.Struct, frozen=True):
     memory_mbytes: int
     live_run_count: int
     actor_count: int
+    task_count: int
     month_compute_units: float
 
 
@@ -35,6 +37,7 @@ class Limits:
         self.max_total_memory_mbytes = max_total_memory_mbytes
         self.max_concurrent_runs = max_concurrent_runs
         self.max_actors = MAX_ACTORS
+        self.max_tasks = MAX_TASKS
 
     async def current(self, principal: Principal) -> InUse:
         """What the caller has in use now."""
@@ -49,6 +52,7 @@ class Limits:
                 memory_mbytes=sum(run.options.memory_mbytes for run in live),
                 live_run_count=len(live),
                 actor_count=await catalog.count_actors(tx, principal.user_id),
+                task_count=await tasks.count_tasks(tx, principal.user_id),
                 month_compute_units=units,
             )
 

@@ -38,6 +38,12 @@ class StartOptions(msgspec.Struct, frozen=True):
     restart_on_error: bool | None = None
 
 
+def over_task(asked: StartOptions, options: dict[str, Any]) -> StartOptions:
+    """What a call asks for, with the task's ``options`` (the API's names) where it asks for nothing."""
+    missing = {name: options.get(wire) for name, wire in _WIRE_NAMES.items() if getattr(asked, name) is None}
+    return msgspec.structs.replace(asked, **missing)
+
+
 def chosen_build(asked: StartOptions, defaults: dict[str, Any]) -> str:
     """The tag or number of the build to run."""
     return asked.build or defaults.get("build") or "latest"
@@ -107,13 +113,17 @@ def _check_memory(memory_mbytes: int, settings: RunSettings) -> None:
 
 
 def _given(asked: StartOptions) -> dict[str, Any]:
-    names = {
-        "timeout_secs": "timeoutSecs",
-        "max_items": "maxItems",
-        "max_total_charge_usd": "maxTotalChargeUsd",
-        "restart_on_error": "restartOnError",
-    }
-    return {wire: value for name, wire in names.items() if (value := getattr(asked, name)) is not None}
+    return {wire: value for name, wire in _WIRE_NAMES.items() if (value := getattr(asked, name)) is not None}
+
+
+_WIRE_NAMES = {
+    "build": "build",
+    "memory_mbytes": "memoryMbytes",
+    "timeout_secs": "timeoutSecs",
+    "max_items": "maxItems",
+    "max_total_charge_usd": "maxTotalChargeUsd",
+    "restart_on_error": "restartOnError",
+}
 
 
 def check_options(asked: StartOptions) -> None:

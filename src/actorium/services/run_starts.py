@@ -63,9 +63,19 @@ class RunStarts:
         self._settings = settings
 
     async def start(
-        self, principal: Principal, actor_reference: str, asked: StartOptions, body: RunInput | None, meta: Meta
+        self,
+        principal: Principal,
+        actor_reference: str,
+        asked: StartOptions,
+        body: RunInput | None,
+        meta: Meta,
+        *,
+        task_id: str | None = None,
     ) -> Run:
-        """Write a new run down as READY with its storages and input, all in one transaction."""
+        """Write a new run down as READY with its storages and input, all in one transaction.
+
+        For a run of a task (``task_id``), ``asked`` and ``body`` have the task's options and input in them.
+        """
         check_options(asked)
         actor = await self._actors.resolve(principal, actor_reference)
         defaults = actor.default_run_options
@@ -87,7 +97,7 @@ class RunStarts:
                 id=run_id,
                 user_id=principal.user_id,
                 actor_id=actor.id,
-                task_id=None,
+                task_id=task_id,
                 build_id=build.id,
                 build_number=build.build_number,
                 status=JobStatus.READY,

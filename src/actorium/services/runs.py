@@ -354,14 +354,14 @@ class Runs:
             )
         await self._logs.delete(run.id)
 
-    async def abort_runs_of(self, actor_id: str) -> None:
-        """Abort what still runs of an Actor that is being deleted."""
+    async def abort_runs_of(self, *, actor_id: str | None = None, task_id: str | None = None) -> None:
+        """Abort what still runs of an Actor or task that is being deleted."""
 
         async def op(tx: Tx) -> Sequence[Run]:
-            ids = await jobs.list_unfinished_run_ids(tx, actor_id)
+            ids = await jobs.list_unfinished_run_ids(tx, actor_id=actor_id, task_id=task_id)
             return [run for run_id in ids if (run := await jobs.get_run(tx, run_id)) is not None]
 
-        for run in await self._db.read("unfinished runs of Actor", op):
+        for run in await self._db.read("unfinished runs", op):
             await self.abort(run, gracefully=False)
 
     async def find_run_for_events(self, run_id: str, secret: str) -> int | None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
-from actorium.domain.models import Actor, EnvVar, SourceFile, Version
+from actorium.domain.models import Actor, ActorStats, EnvVar, SourceFile, Version
+from actorium.domain.times import DAY_MS
+from actorium.storage import run_counts
 from actorium.storage.db import Row, Tx
 
 _encode = msgspec.json.Encoder().encode
@@ -15,16 +17,12 @@ _object = msgspec.json.Decoder(dict[str, Any]).decode
 _files = msgspec.json.Decoder(tuple[SourceFile, ...]).decode
 _env_vars = msgspec.json.Decoder(tuple[EnvVar, ...]).decode
 
-_SORTS = {"createdAt": "a.created_at", "stats.lastRunStartedAt": "last_run_started_at"}
-
-
-class ActorStats(msgspec.Struct, frozen=True):
-    """Counts over an Actor's builds and runs."""
-
-    total_builds: int = 0
-    total_runs: int = 0
-    total_users: int = 0
-    last_run_started_at: int | None = None
+_SORTS = {
+    "createdAt": "a.created_at",
+    "stats.lastRunStartedAt": "COALESCE((SELECT MAX(last_run_started_at) FROM actor_users r "
+    "WHERE r.actor_id = a.id), 0)",
+}
+_RECENT_DAYS = (7, 30, 90)
 
 
 def _actor(row: Row) -> Actor:
@@ -101,40 +99,38 @@ async def find_actor(tx: Tx, owner: str, name: str) -> Actor | None:
 
 
 async def list_actors(
-    tx: Tx, user_id: str, *, my: bool, sort_by: str, offset: int, limit: int, desc: bool
+    tx: Tx, user_id: str, *, my: bool, sort_by: str, offset: int, limit: int, desc: bool, now: int
 ) -> tuple[list[tuple[Actor, str, ActorStats]], int]:
     """A page of the Actors a user made (or, unless ``my``, ran), with owner's name and counts, and the total."""
-    scope = "a.user_id = ?" if my else "(a.user_id = ? OR a.id IN (SELECT actor_id FROM runs WHERE user_id = ?))"
+    ran = "a.id IN (SELECT actor_id FROM actor_users WHERE user_id = ?)"
+    scope = "a.user_id = ?" if my else f"(a.user_id = ? OR {ran})"
     args = (user_id,) if my else (user_id, user_id)
     direction = "DESC" if desc else "ASC"
     total = await tx.fetchrow(f"SELECT COUNT(*) AS total FROM actors a WHERE {scope}", *args)
     rows = await tx.fetch(
-        "SELECT a.*, u.username, (SELECT MAX(started_at) FROM runs r WHERE r.actor_id = a.id) AS last_run_started_at "
-        f"FROM actors a JOIN users u ON u.id = a.user_id WHERE {scope} "
-        f"ORDER BY COALESCE({_SORTS[sort_by].replace('last_run_started_at', _LAST_RUN)}, 0) {direction}, "
-        f"a.id {direction} LIMIT ? OFFSET ?",
+        f"SELECT a.*, u.username FROM actors a JOIN users u ON u.id = a.user_id WHERE {scope} "
+        f"ORDER BY {_SORTS[sort_by]} {direction}, a.id {direction} LIMIT ? OFFSET ?",
         *args,
         limit,
         offset,
     )
-    found = [(_actor(row), row["username"], await actor_stats(tx, row["id"])) for row in rows]
+    found = [(_actor(row), row["username"], await actor_stats(tx, row["id"], now)) for row in rows]
     return found, total["total"] if total else 0
 
 
-_LAST_RUN = "(SELECT MAX(started_at) FROM runs r WHERE r.actor_id = a.id)"
-
-
-async def actor_stats(tx: Tx, actor_id: str) -> ActorStats:
+async def actor_stats(tx: Tx, actor_id: str, now: int) -> ActorStats:
     """Counts over an Actor's builds and runs."""
+    counts = await run_counts.run_counts(tx, actor_id, tuple(now - days * DAY_MS for days in _RECENT_DAYS))
     row = await tx.fetchrow(
-        "SELECT (SELECT COUNT(*) FROM builds WHERE actor_id = ?) AS total_builds, COUNT(*) AS total_runs, "
-        "COUNT(DISTINCT user_id) AS total_users, MAX(started_at) AS last_run_started_at FROM runs WHERE actor_id = ?",
-        actor_id,
-        actor_id,
+        "SELECT COALESCE(SUM(last_patch), 0) AS total_builds FROM build_counters WHERE actor_id = ?", actor_id
     )
-    if row is None:
-        return ActorStats()
-    return ActorStats(row["total_builds"], row["total_runs"], row["total_users"], row["last_run_started_at"])
+    return ActorStats(
+        total_builds=int(row["total_builds"]) if row is not None else 0,
+        total_runs=counts.total_runs,
+        total_users=counts.total_users,
+        last_run_started_at=counts.last_run_started_at,
+        recent_users=counts.users_since,
+    )
 
 
 async def count_actors(tx: Tx, user_id: str) -> int:
@@ -144,7 +140,8 @@ async def count_actors(tx: Tx, user_id: str) -> int:
 
 
 async def delete_actor(tx: Tx, actor_id: str) -> None:
-    """Delete an Actor with its versions and tags; its builds are the caller's to delete."""
+    """Delete an Actor with its versions, tags and counts; its builds and tasks are the caller's to delete."""
+    await run_counts.forget_actor(tx, actor_id)
     await tx.execute("DELETE FROM actors WHERE id = ?", actor_id)
 
 

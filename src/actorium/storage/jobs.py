@@ -20,7 +20,7 @@ from actorium.domain.models import (
 )
 from actorium.domain.states import TRANSITIONS
 from actorium.domain.usage import UsageService, by_day
-from actorium.storage import usage
+from actorium.storage import run_counts, usage
 from actorium.storage.db import Row, Tx, placeholders
 
 _encode = msgspec.json.Encoder().encode
@@ -76,12 +76,15 @@ def _attempt(row: Row) -> Attempt:
 
 
 async def insert_run(tx: Tx, run: Run) -> None:
-    """Store a new run."""
+    """Store a new run, and count it as one of its Actor and task."""
     values = {_column(field): _value(field, getattr(run, field)) for field in run.__struct_fields__}
     values["origin"] = run.meta.origin
     await tx.execute(
         f"INSERT INTO runs ({', '.join(values)}) VALUES ({placeholders(len(values))})",
         *values.values(),
+    )
+    await run_counts.count_run(
+        tx, actor_id=run.actor_id, user_id=run.user_id, task_id=run.task_id, started_at=run.started_at
     )
 
 
@@ -172,12 +175,12 @@ async def list_live_runs(tx: Tx) -> list[Run]:
     return [_run(row) for row in rows]
 
 
-async def list_unfinished_run_ids(tx: Tx, actor_id: str) -> list[str]:
-    """The runs of an Actor that are not over."""
+async def list_unfinished_run_ids(tx: Tx, *, actor_id: str | None = None, task_id: str | None = None) -> list[str]:
+    """The runs of an Actor or task that are not over."""
+    column, owner = ("actor_id", actor_id) if actor_id is not None else ("task_id", task_id)
+    live = [status for status in JobStatus if status not in TERMINAL_STATUSES]
     rows = await tx.fetch(
-        f"SELECT id FROM runs WHERE actor_id = ? AND status NOT IN ({placeholders(len(TERMINAL_STATUSES))})",
-        actor_id,
-        *TERMINAL_STATUSES,
+        f"SELECT id FROM runs WHERE {column} = ? AND status IN ({placeholders(len(live))})", owner, *live
     )
     return [row["id"] for row in rows]
 

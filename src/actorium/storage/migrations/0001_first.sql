@@ -97,6 +97,35 @@ CREATE TABLE build_tags (
 );
 CREATE INDEX build_tags_by_build ON build_tags (build_id);
 
+-- Tasks; options_json and input_json are NULL where the task has none. Counts are kept as runs start.
+CREATE TABLE tasks (
+  id TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  actor_id TEXT NOT NULL,
+  name TEXT NOT NULL,
+  name_key TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  modified_at BIGINT NOT NULL,
+  options_json TEXT,
+  input_json TEXT,
+  fields_json TEXT NOT NULL,
+  total_runs BIGINT NOT NULL DEFAULT 0,
+  last_run_started_at BIGINT,
+  UNIQUE (user_id, name_key)
+);
+CREATE INDEX tasks_by_user ON tasks (user_id, created_at, id);
+CREATE INDEX tasks_by_actor ON tasks (actor_id);
+
+-- Who ran an Actor, and how often: what deleted runs were counted as stays.
+CREATE TABLE actor_users (
+  actor_id TEXT NOT NULL,
+  user_id TEXT NOT NULL,
+  total_runs BIGINT NOT NULL,
+  last_run_started_at BIGINT NOT NULL,
+  PRIMARY KEY (actor_id, user_id)
+);
+CREATE INDEX actor_users_by_user ON actor_users (user_id);
+
 CREATE TABLE runs (
   id TEXT PRIMARY KEY,
   user_id TEXT NOT NULL,
