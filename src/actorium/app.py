@@ -34,6 +34,7 @@ from actorium.api.runs import RunRoutes
 from actorium.api.tasks import TaskRoutes
 from actorium.builders.native import NativeBuilder
 from actorium.domain.errors import ApiError
+from actorium.domain.queueing import Capacity, Use
 from actorium.domain.secrets import Vault
 from actorium.edge.events import PATH as EVENTS_PATH
 from actorium.edge.events import Events
@@ -53,6 +54,7 @@ from actorium.services.health import Health
 from actorium.services.jobs import Jobs
 from actorium.services.key_value_stores import KeyValueStores
 from actorium.services.limits import Limits
+from actorium.services.queueing import Queueing
 from actorium.services.record_values import decoded_chunks
 from actorium.services.request_queues import RequestQueues
 from actorium.services.run_options import RunSettings
@@ -156,6 +158,16 @@ def _open_blobs(settings: Settings) -> Blobs:
     return ObjectStoreBlobs(settings.blob_store_url, **{key: value for key, value in options.items() if value})
 
 
+def capacity_of(settings: Settings) -> Capacity:
+    """What the settings leave for runs."""
+    machine = Use(settings.max_total_memory_mbytes, settings.max_concurrent_runs)
+    user = Use(
+        settings.max_user_memory_mbytes or machine.memory_mbytes,
+        settings.max_user_concurrent_runs or machine.run_count,
+    )
+    return Capacity(machine, user, queues=settings.when_limits_are_reached == "queue")
+
+
 class Platform:
     """The whole program on one event loop, without the listening socket."""
 
@@ -182,10 +194,11 @@ class Platform:
         self.housekeeping = StorageHousekeeping(self.db, clock, self.blobs, unnamed_days=settings.unnamed_storage_days)
         self.actors = Actors(self.db, clock, vault, self._abort_runs_of)
         self.builds = Builds(self.db, clock, self.signals, self.logs)
+        capacity = capacity_of(settings)
         run_settings = RunSettings(
             default_memory_mbytes=settings.default_run_memory_mbytes,
             default_timeout_secs=settings.default_run_timeout_secs,
-            max_total_memory_mbytes=settings.max_total_memory_mbytes,
+            capacity=capacity,
             abort_grace_secs=settings.abort_grace_secs,
         )
         self.starts = RunStarts(self.db, clock, self.signals, self.actors, self.builds, self.logs, run_settings)
@@ -205,8 +218,8 @@ class Platform:
                 events=self.events,
                 settings=EngineSettings(
                     stop_grace_secs=settings.stop_grace_secs,
-                    max_total_memory_mbytes=settings.max_total_memory_mbytes,
-                    max_concurrent_runs=settings.max_concurrent_runs,
+                    capacity=capacity,
+                    queue_overtaking_secs=settings.queue_overtaking_secs,
                     api_base_url=api_base_url,
                     public_base_url=public_base_url,
                     web_server_host=web_server_host,
@@ -238,14 +251,9 @@ class Platform:
     def _routes(self, versions: Versions, web_server_host: str) -> list[Route]:
         logs = Logs(self.logs, Jobs(self.db, self.runs, self.builds))
         shapes = RunShapes(self.clock, web_server_host)
-        runs = RunRoutes(self.starts, self.tasks, self.runs, self.actors, self.reads.usage, shapes, logs)
-        limits = Limits(
-            self.db,
-            self.clock,
-            self.reads.usage,
-            self.settings.max_total_memory_mbytes,
-            self.settings.max_concurrent_runs,
-        )
+        queueing = Queueing(self.db, self.clock, capacity_of(self.settings))
+        runs = RunRoutes(self.starts, self.tasks, self.runs, queueing, self.actors, self.reads.usage, shapes, logs)
+        limits = Limits(self.db, self.clock, self.reads.usage, capacity_of(self.settings))
         queues = RequestQueues(self.db, self.clock, self.reads)
         storage_routes = [
             *DatasetRoutes(self.storages, Datasets(self.db, self.clock, self.reads, self.merging)).routes(),

@@ -104,6 +104,10 @@ def _memory(text: str) -> int:
     return _machine_memory_mbytes() if not text else _whole(128)(text)
 
 
+def _memory_or_none(text: str) -> int:
+    return 0 if text == "0" else _whole(128)(text)
+
+
 def _run_memory(text: str) -> int:
     value = _whole(128, 32_768)(text)
     if value & (value - 1):
@@ -197,6 +201,36 @@ SETTINGS: tuple[Setting, ...] = (
         "250",
         "Most runs with a live process; further runs wait in READY.",
     ),
+    Setting(
+        "max_user_memory_mbytes",
+        _memory_or_none,
+        "0, or a number of at least 128",
+        "0",
+        "Memory of all live runs of one user together, where 'actorium users limits' sets no other. 0 = all there is.",
+    ),
+    Setting(
+        "max_user_concurrent_runs",
+        _whole(0),
+        "a number, 0 for no limit",
+        "0",
+        "Most runs of one user with a live process, where 'actorium users limits' sets no other. 0 = no limit.",
+    ),
+    Setting(
+        "when_limits_are_reached",
+        _one_of("queue", "reject"),
+        "queue or reject",
+        "queue",
+        "What becomes of a run beyond the limits of memory and concurrent runs. queue: it waits in READY. "
+        "reject: the call that starts it is refused, as the platform does.",
+    ),
+    Setting(
+        "queue_overtaking_secs",
+        _secs,
+        "a number of seconds",
+        "60",
+        "How long smaller runs may overtake a run that waits because it does not fit; then nothing behind it starts "
+        "before it.",
+    ),
     Setting("max_concurrent_builds", _whole(1), "a number of at least 1", "2", "Most builds at work at once."),
     Setting(
         "default_run_memory_mbytes",
@@ -280,6 +314,10 @@ class Settings(msgspec.Struct, frozen=True):
     sqlite_synchronous: str
     max_total_memory_mbytes: int
     max_concurrent_runs: int
+    max_user_memory_mbytes: int
+    max_user_concurrent_runs: int
+    when_limits_are_reached: str
+    queue_overtaking_secs: float
     max_concurrent_builds: int
     default_run_memory_mbytes: int
     default_run_timeout_secs: int

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from actorium.domain.models import Actor, Build, JobStatus, Meta, Run, User
+from actorium.domain.queueing import Capacity, Use
 from actorium.domain.secrets import Vault
 from actorium.engine.parts import EngineSettings, Parts
 from actorium.engine.supervisor import Supervisor
@@ -29,6 +30,7 @@ from actorium.storage.logs import LogStore
 from fakes.clock import FakeClock
 from fakes.runtime import FakeProcess, FakeRuntime
 
+CAPACITY = Capacity(Use(4096, 10), Use(4096, 10))
 BOB = Principal("bobbobbobbobbobbo", "bob", "token")
 
 
@@ -182,7 +184,7 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
         await builds.set_tag(tx, actor.id, "latest", build.id)
 
     await db.write("prepare", prepare)
-    settings = RunSettings(1024, 0, 4096, 30)
+    settings = RunSettings(1024, 0, CAPACITY, 30)
     starts = RunStarts(db, clock, signals, actors, build_service, logs, settings)
     runs = Runs(db, clock, signals, actors, build_service, logs, settings)
     runtime, events = FakeRuntime(clock), RecordedEvents()
@@ -193,7 +195,7 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
         runtime=runtime,
         logs=logs,
         events=events,
-        settings=EngineSettings(5, 4096, 10, "http://127.0.0.1:1", "http://127.0.0.1:1", "127.0.0.1"),
+        settings=EngineSettings(5, CAPACITY, "http://127.0.0.1:1", "http://127.0.0.1:1", "127.0.0.1"),
         run_token=Access(AccountReader(db), clock, b"k" * 32).run_token,
         open_secret=vault.open,
         events_url=lambda run: f"ws://127.0.0.1:1/{run.id}",

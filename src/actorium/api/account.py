@@ -6,9 +6,11 @@ from typing import Any, Protocol
 
 from starlette.responses import Response
 
-from actorium.api.http import Call, Route, data_response
+from actorium.api.http import Call, Route, data_response, json_response
 from actorium.api.shapes import iso
+from actorium.domain.errors import invalid
 from actorium.domain.models import User
+from actorium.domain.queueing import Use
 from actorium.domain.usage import Quantities, month_of, shown
 from actorium.services.limits import Limits
 from actorium.services.usage import Usage
@@ -27,6 +29,10 @@ _FEATURES = (
     "ACTORS_PUBLIC_DEVELOPER",
 )
 _ENABLED = frozenset({"ACTORS", "STORAGE", "ACTORS_PUBLIC_ALL", "ACTORS_PUBLIC_DEVELOPER"})
+
+
+_MOST_USD = 1_000_000_000
+_MOST_DAYS = 1_000_000
 
 
 class UserLookup(Protocol):
@@ -50,6 +56,7 @@ class AccountRoutes:
         return [
             Route("GET", "/v2/users/me", "users_me_get", self.me),
             Route("GET", "/v2/users/me/limits", "users_me_limits_get", self.limits),
+            Route("PUT", "/v2/users/me/limits", "users_me_limits_put", self.update_limits),
             Route("GET", "/v2/users/me/usage/monthly", "users_me_usage_monthly_get", self.monthly_usage),
             Route("GET", "/v2/users/{userId}", "user_get", self.get, public=True),
         ]
@@ -66,7 +73,11 @@ class AccountRoutes:
             "effectivePlatformFeatures": {name: _feature(name) for name in _FEATURES},
         }
         if call.principal.run_id is None:
-            shape |= {"email": user.email, "profile": _profile(user), "plan": self._plan()}
+            shape |= {
+                "email": user.email,
+                "profile": _profile(user),
+                "plan": self._plan(await self._limits.allowed(user.id)),
+            }
         return data_response(shape)
 
     async def get(self, call: Call) -> Response:
@@ -78,23 +89,23 @@ class AccountRoutes:
         """What the server allows, and what the caller uses of it."""
         current = await self._limits.current(call.principal)
         start_at, end_at = month_of(current.at)
-        total_gbytes = self._limits.max_total_memory_mbytes / 1024
+        own = current.set
         unlimited = 1_000_000_000.0
         return data_response(
             {
                 "monthlyUsageCycle": {"startAt": iso(start_at), "endAt": iso(end_at)},
                 "limits": {
-                    "maxMonthlyUsageUsd": unlimited,
+                    "maxMonthlyUsageUsd": unlimited if own.max_monthly_usage_usd is None else own.max_monthly_usage_usd,
                     "maxMonthlyActorComputeUnits": unlimited,
                     "maxMonthlyExternalDataTransferGbytes": unlimited,
                     "maxMonthlyProxySerps": int(unlimited),
                     "maxMonthlyResidentialProxyGbytes": unlimited,
-                    "maxActorMemoryGbytes": total_gbytes,
+                    "maxActorMemoryGbytes": current.allowed.memory_mbytes / 1024,
                     "maxActorCount": self._limits.max_actors,
                     "maxActorTaskCount": self._limits.max_tasks,
-                    "maxConcurrentActorJobs": self._limits.max_concurrent_runs,
+                    "maxConcurrentActorJobs": current.allowed.run_count,
                     "maxTeamAccountSeatCount": int(unlimited),
-                    "dataRetentionDays": int(unlimited),
+                    "dataRetentionDays": int(unlimited) if own.data_retention_days is None else own.data_retention_days,
                 },
                 "current": {
                     "monthlyUsageUsd": 0.0,
@@ -102,14 +113,31 @@ class AccountRoutes:
                     "monthlyExternalDataTransferGbytes": 0.0,
                     "monthlyProxySerps": 0,
                     "monthlyResidentialProxyGbytes": 0.0,
-                    "actorMemoryGbytes": current.memory_mbytes / 1024,
+                    "actorMemoryGbytes": current.used.memory_mbytes / 1024,
                     "actorCount": current.actor_count,
                     "actorTaskCount": current.task_count,
-                    "activeActorJobCount": current.live_run_count,
+                    "activeActorJobCount": current.used.run_count,
                     "teamAccountSeatCount": 1,
                 },
             }
         )
+
+    async def update_limits(self, call: Call) -> Response:
+        """Set the caller's own limits of spending and retention. openapi: UpdateLimitsRequest."""
+        body = await call.json_object()
+        changes: dict[str, Any] = {}
+        if (usd := body.get("maxMonthlyUsageUsd")) is not None:
+            if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd <= _MOST_USD:
+                raise invalid(f"Field maxMonthlyUsageUsd must be a number from 0 to {_MOST_USD:,}, got {usd!r:.100}.")
+            changes["max_monthly_usage_usd"] = float(usd)
+        if (days := body.get("dataRetentionDays")) is not None:
+            if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= _MOST_DAYS:
+                raise invalid(
+                    f"Field dataRetentionDays must be a whole number from 1 to {_MOST_DAYS:,}, got {days!r:.100}."
+                )
+            changes["data_retention_days"] = days
+        await self._limits.update(call.principal, changes)
+        return json_response({}, 201)
 
     async def monthly_usage(self, call: Call) -> Response:
         """What the caller used this month, or in the month around ``date``. Nothing has a price here."""
@@ -128,7 +156,7 @@ class AccountRoutes:
             }
         )
 
-    def _plan(self) -> dict[str, Any]:
+    def _plan(self, allowed: Use) -> dict[str, Any]:
         return {
             "id": "SELF_HOSTED",
             "description": "Self-hosted",
@@ -138,7 +166,7 @@ class AccountRoutes:
             "usageDiscountPercent": 0,
             "enabledPlatformFeatures": sorted(_ENABLED),
             "maxMonthlyUsageUsd": 1_000_000_000,
-            "maxActorMemoryGbytes": self._limits.max_total_memory_mbytes / 1024,
+            "maxActorMemoryGbytes": allowed.memory_mbytes / 1024,
             "maxMonthlyActorComputeUnits": 1_000_000_000,
             "maxMonthlyResidentialProxyGbytes": 0,
             "maxMonthlyProxySerps": 0,

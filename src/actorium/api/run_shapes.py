@@ -119,6 +119,8 @@ def _options(run: Run) -> dict[str, Any]:
         "diskMbytes": options.disk_mbytes,
         "restartOnError": options.restart_on_error,
     }
+    if options.priority:
+        shape["priority"] = options.priority
     if options.max_items is not None:
         shape["maxItems"] = options.max_items
     if options.max_total_charge_usd is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from actorium.domain.errors import ApiError, ErrorType, invalid
 from actorium.domain.inputs import RunInput
 from actorium.domain.models import Actor, GeneralAccess, JobStatus, Meta, Origin, Run
 from actorium.services.access import Principal
+from actorium.services.queueing import Queueing
 from actorium.services.run_options import StartOptions
 from actorium.services.run_starts import RunStarts
 from actorium.services.runs import MessageUpdate, RunFilter, Runs
@@ -25,6 +27,8 @@ from actorium.services.usage import Usage
 
 _STATUSES = frozenset(status.value for status in JobStatus)
 _ORIGINS = frozenset(origin.value for origin in Origin)
+_WORKFLOW_KEY = re.compile(r"[\x21-\x7e]{1,100}")
+"""What is passed on to a run as ``APIFY_WORKFLOW_KEY``; the API gives it no form."""
 _RUN_ACCESS = frozenset(access.value for access in GeneralAccess) - {GeneralAccess.ANYONE_WITH_NAME_CAN_READ.value}
 
 
@@ -46,7 +50,9 @@ def request_meta(call: Call) -> Meta:
         origin = announced
     else:
         origin = Origin.API.value
-    return Meta(origin, call.client_ip, call.user_agent)
+    workflow_key = call.headers.get("x-apify-workflow-key") or ""
+    announced_key = workflow_key if _WORKFLOW_KEY.fullmatch(workflow_key) else None
+    return Meta(origin, call.client_ip, call.user_agent, announced_key)
 
 
 def wait_secs(query: Query) -> float:
@@ -69,6 +75,7 @@ def start_options(query: Query) -> StartOptions:
         max_items=max_items,
         max_total_charge_usd=query.number("maxTotalChargeUsd", minimum=0),
         restart_on_error=query.flag_or_none("restartOnError"),
+        priority=query.integer("priority"),
     )
 
 
@@ -86,6 +93,7 @@ class RunRoutes:
         starts: RunStarts,
         tasks: Tasks,
         runs: Runs,
+        queueing: Queueing,
         actors: ActorLookup,
         usage: Usage,
         shapes: RunShapes,
@@ -94,6 +102,7 @@ class RunRoutes:
         self._starts = starts
         self._tasks = tasks
         self._runs = runs
+        self._queueing = queueing
         self._actors = actors
         self._usage = usage
         self._shapes = shapes
@@ -206,6 +215,7 @@ class RunRoutes:
         desc = query.flag("desc")
         wanted = RunFilter(
             statuses=tuple(query.items("status", _STATUSES) or ()),
+            parent_run_id=query.text("actoriumParentRunId"),
             started_after=query.time("startedAfter"),
             started_before=query.time("startedBefore"),
         )
@@ -276,7 +286,8 @@ class RunRoutes:
 
     async def _answer(self, call: Call, run: Run, status: int = 200, headers: dict[str, str] | None = None) -> Response:
         used = await self._usage.of_run(call.principal_or_none, run)
-        return data_response(self._shapes.full(run, call.public_base_url, used), status, headers)
+        shown = await self._queueing.explained(run)
+        return data_response(self._shapes.full(shown, call.public_base_url, used), status, headers)
 
 
 def _last_filter(query: Query) -> RunFilter:

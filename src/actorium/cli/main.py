@@ -16,8 +16,9 @@ from cyclopts import Parameter
 from rich.markup import escape
 from rich.table import Table
 
-from actorium.app import InUseError, ServerInfo, open_accounts, serve
+from actorium.app import InUseError, ServerInfo, capacity_of, open_accounts, serve
 from actorium.cli.options import Config, DataDir, Set, console, fail, read_settings
+from actorium.domain.accounts import UserLimits
 from actorium.domain.errors import ApiError
 from actorium.domain.times import iso
 from actorium.services.accounts import Accounts
@@ -209,6 +210,51 @@ def remove_user(username: str, *, data_dir: DataDir = None, config: Config = Non
     """Remove a user with everything that is theirs. Refused while a run of theirs is not over."""
     _with_accounts(read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.remove_user(username))
     console.print(f"Removed user {username}.", highlight=False)
+
+
+@users.command(name="limits")
+def user_limits(
+    username: str,
+    *,
+    memory_mbytes: Annotated[
+        str | None, Parameter(help="Memory of all live runs together; 'default': as the settings say.")
+    ] = None,
+    concurrent_runs: Annotated[
+        str | None, Parameter(help="Most runs with a live process; 'default': as the settings say.")
+    ] = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Show or set what a user's runs may hold at once. A running server knows it with the next run it starts."""
+    given = {"max_memory_mbytes": memory_mbytes, "max_concurrent_runs": concurrent_runs}
+    changes = {name: _limit(name, text) for name, text in given.items() if text is not None}
+    settings_ = read_settings(config, set_, data_dir=data_dir)
+
+    async def act(accounts: Accounts) -> UserLimits:
+        if changes:
+            await accounts.set_limits(username, changes)
+        return await accounts.get_limits(username)
+
+    own, usual = _with_accounts(settings_, act), capacity_of(settings_).user
+    rows = [
+        ["memory (MB)", own.max_memory_mbytes, usual.memory_mbytes],
+        ["concurrent runs", own.max_concurrent_runs, usual.run_count],
+    ]
+    _print_table(
+        ["limit", username, "by the settings"],
+        [[name, "as the settings say" if value is None else value, default] for name, value, default in rows],
+    )
+
+
+def _limit(name: str, text: str) -> int | None:
+    if text == "default":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        fail(f"{name} is {text!r}: it must be a whole number, or 'default'.")
+        raise
 
 
 @tokens.command(name="create")

@@ -18,6 +18,19 @@ class Token(msgspec.Struct, frozen=True):
     revoked_at: int | None = None
 
 
+class UserLimits(msgspec.Struct, frozen=True):
+    """What is set for one user; ``None``: as the settings say.
+
+    ``max_memory_mbytes`` and ``max_concurrent_runs`` bound what the user's runs hold at once and are the
+    administrator's to set; the other two are the user's own (openapi: UpdateLimitsRequest).
+    """
+
+    max_memory_mbytes: int | None = None
+    max_concurrent_runs: int | None = None
+    max_monthly_usage_usd: float | None = None
+    data_retention_days: int | None = None
+
+
 class TokenOwner(msgspec.Struct, frozen=True):
     """Who a user token belongs to."""
 

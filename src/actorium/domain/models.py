@@ -64,11 +64,12 @@ class GeneralAccess(StrEnum):
 
 
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a run or build came from."""
+    """Where a run or build came from. ``workflow_key`` is the one the caller announced."""
 
     origin: str
     client_ip: str | None = None
     user_agent: str | None = None
+    workflow_key: str | None = None
 
 
 class User(msgspec.Struct, frozen=True):
@@ -211,7 +212,10 @@ class StopReason(StrEnum):
 
 
 class RunOptions(msgspec.Struct, frozen=True):
-    """Options a run was started with. ``build`` is the tag or number as requested; ``timeout_secs`` 0 = none."""
+    """Options a run was started with. ``build`` is the tag or number as requested; ``timeout_secs`` 0 = none.
+
+    ``priority`` orders a user's runs that wait: larger first.
+    """
 
     build: str
     timeout_secs: int
@@ -220,6 +224,7 @@ class RunOptions(msgspec.Struct, frozen=True):
     max_items: int | None = None
     max_total_charge_usd: float | None = None
     restart_on_error: bool = False
+    priority: int = 0
 
 
 class RunStats(msgspec.Struct, frozen=True):
@@ -261,6 +266,8 @@ class Run(msgspec.Struct, frozen=True):
 
     ``running_at`` is when the live attempt was started (``None`` while there is none);
     ``timeout_at`` ends the time budget; ``stop_at`` is the deadline of a stop that was asked for.
+    ``queued_at`` is since when it is, or when it was last, READY; ``queue_rank`` its place among its user's READY
+    runs, smallest first (``domain/queueing.py``). ``parent_run_id`` is the run whose token started it.
     """
 
     id: str
@@ -293,6 +300,9 @@ class Run(msgspec.Struct, frozen=True):
     events_secret: str
     workflow_key: str
     web_server_port: int | None = None
+    queued_at: int = 0
+    queue_rank: int = 0
+    parent_run_id: str | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True):

@@ -54,6 +54,11 @@ class LiveRun:
         self._notified: tuple[str, ...] = ()
 
     @property
+    def user_id(self) -> str:
+        """Whose run it is."""
+        return self._run.user_id
+
+    @property
     def memory_mbytes(self) -> int:
         """What the run has reserved."""
         return self._run.options.memory_mbytes

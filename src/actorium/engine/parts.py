@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from actorium.domain.models import Run
+from actorium.domain.queueing import Capacity
 from actorium.kit import Clock, Signals
 from actorium.runtimes import Runtime, Usage
 from actorium.services.events import EventSink
@@ -43,14 +44,14 @@ class LogSink(Protocol):
 
 
 class EngineSettings(msgspec.Struct, frozen=True):
-    """``stop_grace_secs`` passes between SIGTERM and SIGKILL."""
+    """``stop_grace_secs`` passes between SIGTERM and SIGKILL; ``queue_overtaking_secs``: see ``startable``."""
 
     stop_grace_secs: float
-    max_total_memory_mbytes: int
-    max_concurrent_runs: int
+    capacity: Capacity
     api_base_url: str
     public_base_url: str
     web_server_host: str
+    queue_overtaking_secs: float = 60
 
 
 class Parts(msgspec.Struct, frozen=True):

@@ -7,18 +7,21 @@ import asyncio
 import msgspec
 import structlog
 
-from actorium.domain.models import Attempt, JobStatus, Run
+from actorium.domain.models import Attempt, Run
+from actorium.domain.pricing import MIN_MEMORY_MBYTES
+from actorium.domain.queueing import Use, startable
 from actorium.engine.attempt import LiveRun
 from actorium.engine.parts import Parts
 from actorium.kit import Tasks, forever
 from actorium.runtimes import Handle
 from actorium.services.topics import RUNS_TOPIC
-from actorium.storage import jobs
+from actorium.storage import jobs, run_queue, user_limits
 from actorium.storage.db import Tx
 
 _log = structlog.get_logger("actorium.engine")
 _POLL_SECS = 1.0
 _RETRY_SECS = 1.0
+_BATCH = 100
 
 
 class Supervisor:
@@ -37,10 +40,8 @@ class Supervisor:
         if len(self._tasks):
             return
         self._launching = True
-        runs = await self._parts.db.read("list live runs", jobs.list_live_runs)
-        for run in runs:
-            if run.status is not JobStatus.READY:
-                self._supervise(run)
+        for run in await self._parts.db.read("list live runs", jobs.list_live_runs):
+            self._supervise(run)
         await self._reap_orphans()
         self._tasks.spawn("pick up runs", forever("picking up runs", _RETRY_SECS, self._pick_up))
         self._tasks.spawn("clean up attempts", forever("cleaning up attempts", _RETRY_SECS, self._clean_up))
@@ -75,19 +76,36 @@ class Supervisor:
                 wanted.clear()
 
     async def _pick_up_ready(self) -> None:
-        for run in await self._parts.db.read("list ready runs", jobs.list_ready_runs):
-            if run.id in self._live:
-                continue
-            if not self._fits(run):
-                return
-            self._supervise(run)
+        while runs := await self._next_runs():
+            for run in runs:
+                self._supervise(run)
 
-    def _fits(self, run: Run) -> bool:
+    async def _next_runs(self) -> list[Run]:
+        """The waiting runs that fit now, at most ``_BATCH`` of each user."""
         settings = self._parts.settings
-        if len(self._live) >= settings.max_concurrent_runs:
-            return False
-        used = sum(live.memory_mbytes for live in self._live.values())
-        return used + run.options.memory_mbytes <= settings.max_total_memory_mbytes
+        capacity = settings.capacity
+        in_use: dict[str, Use] = {}
+        for live in self._live.values():
+            in_use[live.user_id] = in_use.get(live.user_id, Use()).plus(live.memory_mbytes)
+        free_places = capacity.machine.run_count - len(self._live)
+        free_mbytes = capacity.machine.memory_mbytes - sum(use.memory_mbytes for use in in_use.values())
+        if free_places <= 0 or free_mbytes < MIN_MEMORY_MBYTES:
+            return []
+        now, live_ids = self._parts.clock.now_ms(), frozenset(self._live)
+
+        async def op(tx: Tx) -> list[Run]:
+            queues, own = {}, await user_limits.list_all(tx)
+            for user_id in await run_queue.list_waiting_users(tx):
+                # Runs of this user that are being started stand at the front as long as they are READY.
+                most = min(free_places, _BATCH) + in_use.get(user_id, Use()).run_count
+                found = await run_queue.list_waiting(tx, user_id, most)
+                queues[user_id] = [run for run in found if run.id not in live_ids]
+            limits = {user_id: capacity.of_user(own.get(user_id)) for user_id in queues}
+            overtaking_ms = round(settings.queue_overtaking_secs * 1000)
+            chosen = startable(queues, in_use, limits, capacity.machine, now=now, overtaking_ms=overtaking_ms)
+            return await jobs.list_runs_by_ids(tx, [run.id for run in chosen])
+
+        return [run for run in await self._parts.db.read("next runs", op) if run.id not in self._live]
 
     def _supervise(self, run: Run) -> None:
         live = LiveRun(self._parts, run)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from actorium.domain.accounts import Token
+from actorium.domain.accounts import Token, UserLimits
 from actorium.domain.errors import ApiError, ErrorType, invalid, not_found
 from actorium.domain.models import User
+from actorium.domain.pricing import MIN_MEMORY_MBYTES
 from actorium.kit import Clock, new_id
 from actorium.services.access import API_TOKEN_PREFIX, RUN_TOKEN_PREFIX, hash_token, new_api_token
-from actorium.storage import accounts, jobs
+from actorium.storage import accounts, run_queue, user_limits
 from actorium.storage.db import Database, Tx, UniqueViolationError
 
 _USERNAME = re.compile(r"[a-z0-9_.-]{3,30}", re.IGNORECASE)
 _LIKE_AN_ID = re.compile(r"[a-zA-Z0-9]{17}")
 _TOKEN = re.compile(r"[\x21-\x7e]{16,256}")
 FIRST_USERNAME = "admin"
+_MOST = 2**31 - 1
 
 
 class Accounts:
@@ -64,13 +66,35 @@ class Accounts:
         user = await self.get_user(id_or_username)
 
         async def op(tx: Tx) -> bool:
-            if any(run.user_id == user.id for run in await jobs.list_live_runs(tx)):
+            if (await run_queue.in_use(tx, user.id, waiting_too=True)).run_count:
                 return False
             await accounts.delete_user(tx, user.id)
             return True
 
         if not await self._db.write("remove user", op):
             raise invalid(f"User {user.username!r} has runs that are not over: abort them first.")
+
+    async def get_limits(self, id_or_username: str) -> UserLimits:
+        """What is set for a user alone. Raises 404."""
+        user = await self.get_user(id_or_username)
+
+        async def op(tx: Tx) -> UserLimits:
+            return await user_limits.get(tx, user.id)
+
+        return await self._db.read("get limits", op)
+
+    async def set_limits(self, id_or_username: str, changes: dict[str, int | None]) -> None:
+        """Set ``max_memory_mbytes`` or ``max_concurrent_runs`` of a user; ``None``: as the settings say."""
+        user = await self.get_user(id_or_username)
+        for name, least in (("max_memory_mbytes", MIN_MEMORY_MBYTES), ("max_concurrent_runs", 0)):
+            value = changes.get(name)
+            if value is not None and not least <= value <= _MOST:
+                raise invalid(f"Limit {name} has an invalid value {value}: it must be from {least} to {_MOST}.")
+
+        async def op(tx: Tx) -> None:
+            await user_limits.update(tx, user.id, changes)
+
+        await self._db.write("set limits", op)
 
     async def create_token(
         self, id_or_username: str, name: str, *, token: str | None = None, expires_at: int | None = None

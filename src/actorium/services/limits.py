@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from actorium.domain.accounts import UserLimits
 from actorium.domain.actors import MAX_ACTORS
+from actorium.domain.queueing import Capacity, Use
 from actorium.domain.tasks import MAX_TASKS
 from actorium.domain.usage import UsageService, compute_units_of
 from actorium.kit import Clock
 from actorium.services.access import Principal
 from actorium.services.usage import Usage
-from actorium.storage import catalog, jobs, tasks
+from actorium.storage import catalog, run_queue, tasks, user_limits
 from actorium.storage.db import Database, Tx
 
 
 class InUse(msgspec.Struct, frozen=True):
-    """What a user has in use ``at`` a moment; ``month_compute_units`` are those of the current UTC month."""
+    """What a user has in use ``at`` a moment and what is ``allowed``, with what is ``set`` for this user alone.
+
+    ``month_compute_units`` are those of the current UTC month. Waiting runs use nothing.
+    """
 
     at: int
-    memory_mbytes: int
-    live_run_count: int
+    used: Use
+    allowed: Use
+    set: UserLimits
     actor_count: int
     task_count: int
     month_compute_units: float
@@ -28,16 +36,21 @@ class InUse(msgspec.Struct, frozen=True):
 class Limits:
     """Reads limits and use."""
 
-    def __init__(
-        self, db: Database, clock: Clock, usage: Usage, max_total_memory_mbytes: int, max_concurrent_runs: int
-    ) -> None:
+    def __init__(self, db: Database, clock: Clock, usage: Usage, capacity: Capacity) -> None:
         self._db = db
         self._usage = usage
         self._clock = clock
-        self.max_total_memory_mbytes = max_total_memory_mbytes
-        self.max_concurrent_runs = max_concurrent_runs
+        self._capacity = capacity
         self.max_actors = MAX_ACTORS
         self.max_tasks = MAX_TASKS
+
+    async def allowed(self, user_id: str) -> Use:
+        """What a user's runs may hold at once."""
+
+        async def op(tx: Tx) -> UserLimits:
+            return await user_limits.get(tx, user_id)
+
+        return self._capacity.of_user(await self._db.read("limits of user", op))
 
     async def current(self, principal: Principal) -> InUse:
         """What the caller has in use now."""
@@ -46,14 +59,24 @@ class Limits:
         units = compute_units_of(used.get(UsageService.ACTOR_COMPUTE_UNITS, 0))
 
         async def op(tx: Tx) -> InUse:
-            live = [run for run in await jobs.list_live_runs(tx) if run.user_id == principal.user_id]
+            own = await user_limits.get(tx, principal.user_id)
             return InUse(
                 at=now,
-                memory_mbytes=sum(run.options.memory_mbytes for run in live),
-                live_run_count=len(live),
+                used=await run_queue.in_use(tx, principal.user_id),
+                allowed=self._capacity.of_user(own),
+                set=own,
                 actor_count=await catalog.count_actors(tx, principal.user_id),
                 task_count=await tasks.count_tasks(tx, principal.user_id),
                 month_compute_units=units,
             )
 
         return await self._db.read("use of limits", op)
+
+    async def update(self, principal: Principal, changes: dict[str, Any]) -> None:
+        """Set limits of the caller's own; ``changes`` are fields of ``UserLimits``. openapi: users_me_limits_put."""
+
+        async def op(tx: Tx) -> None:
+            await user_limits.update(tx, principal.user_id, changes)
+
+        if changes:
+            await self._db.write("set limits", op)

@@ -16,6 +16,7 @@ from actorium.domain.pricing import (
     disk_mbytes,
     is_valid_memory,
 )
+from actorium.domain.queueing import MAX_PRIORITY, MIN_PRIORITY, Capacity
 
 
 class RunSettings(msgspec.Struct, frozen=True):
@@ -23,7 +24,7 @@ class RunSettings(msgspec.Struct, frozen=True):
 
     default_memory_mbytes: int
     default_timeout_secs: int
-    max_total_memory_mbytes: int
+    capacity: Capacity
     abort_grace_secs: float
 
 
@@ -36,6 +37,7 @@ class StartOptions(msgspec.Struct, frozen=True):
     max_items: int | None = None
     max_total_charge_usd: float | None = None
     restart_on_error: bool | None = None
+    priority: int | None = None
 
 
 def over_task(asked: StartOptions, options: dict[str, Any]) -> StartOptions:
@@ -52,7 +54,7 @@ def chosen_build(asked: StartOptions, defaults: dict[str, Any]) -> str:
 def resolve_options(asked: StartOptions, defaults: dict[str, Any], build: Build, settings: RunSettings) -> RunOptions:
     """What applies: the call's value, else that of ``defaults`` (the API's names), else the setting.
 
-    Raises 400 for a value that no run may have, 402 for more memory than the server ever gives.
+    Raises 400 for a value that no run may have.
     """
     check_options(asked)
     merged = {**defaults, **_given(asked)}
@@ -66,7 +68,6 @@ def resolve_options(asked: StartOptions, defaults: dict[str, Any], build: Build,
         memory = merged.get("memoryMbytes") or settings.default_memory_mbytes
     timeout = merged.get("timeoutSecs")
     memory = clamp_memory(memory, definition)
-    _check_memory(memory, settings)
     return msgspec.convert(
         {
             "build": chosen_build(asked, defaults),
@@ -76,17 +77,17 @@ def resolve_options(asked: StartOptions, defaults: dict[str, Any], build: Build,
             "max_items": merged.get("maxItems"),
             "max_total_charge_usd": merged.get("maxTotalChargeUsd"),
             "restart_on_error": bool(merged.get("restartOnError")),
+            "priority": asked.priority or 0,
         },
         RunOptions,
     )
 
 
-def resurrected_options(run: Run, asked: StartOptions, build: Build | None, settings: RunSettings) -> RunOptions:
+def resurrected_options(run: Run, asked: StartOptions, build: Build | None) -> RunOptions:
     """The options of a resurrected run: as before, but for what is asked. ``build`` is the new one, if any."""
     changes: dict[str, Any] = {}
     if asked.memory_mbytes is not None:
         memory = clamp_memory(asked.memory_mbytes, build.actor_definition if build else None)
-        _check_memory(memory, settings)
         changes |= {"memory_mbytes": memory, "disk_mbytes": disk_mbytes(memory)}
     if asked.max_total_charge_usd is not None:
         current = run.options.max_total_charge_usd
@@ -96,20 +97,10 @@ def resurrected_options(run: Run, asked: StartOptions, build: Build | None, sett
                 "Parameters mismatched: Maximum cost per run cannot be decreased when resurrecting run",
             )
         changes["max_total_charge_usd"] = asked.max_total_charge_usd or None
-    for name in ("build", "timeout_secs", "max_items", "restart_on_error"):
+    for name in ("build", "timeout_secs", "max_items", "restart_on_error", "priority"):
         if (value := getattr(asked, name)) is not None:
             changes[name] = value
     return msgspec.structs.replace(run.options, **changes)
-
-
-def _check_memory(memory_mbytes: int, settings: RunSettings) -> None:
-    total = settings.max_total_memory_mbytes
-    if memory_mbytes > total:
-        raise ApiError(
-            ErrorType.ACTOR_MEMORY_LIMIT_EXCEEDED,
-            f"By launching this job you will exceed the memory limit of {total} MB for all your Actor runs and "
-            f"builds: it requests {memory_mbytes} MB, so it could never start here.",
-        )
 
 
 def _given(asked: StartOptions) -> dict[str, Any]:
@@ -138,4 +129,9 @@ def check_options(asked: StartOptions) -> None:
         raise invalid(
             f"Query parameter timeout has an invalid value {asked.timeout_secs}: it must be a number of seconds "
             f"from 0 (none) to {MAX_TIMEOUT_SECS}."
+        )
+    if asked.priority is not None and not MIN_PRIORITY <= asked.priority <= MAX_PRIORITY:
+        raise invalid(
+            f"Query parameter priority has an invalid value {asked.priority}: it must be a whole number from "
+            f"{MIN_PRIORITY} to {MAX_PRIORITY}; of the runs that wait, larger ones start first."
         )

@@ -6,9 +6,11 @@ from typing import Protocol
 
 from actorium.domain.inputs import RunInput, complete_input
 from actorium.domain.models import Actor, Build, GeneralAccess, JobStatus, Meta, Run, RunStats, Wanted
+from actorium.domain.queueing import queue_rank
 from actorium.domain.storages import StorageSchemas
 from actorium.kit import Clock, Signals, new_id, random_text
 from actorium.services.access import Principal
+from actorium.services.queueing import admit
 from actorium.services.run_options import RunSettings, StartOptions, check_options, chosen_build, resolve_options
 from actorium.services.topics import RUNS_TOPIC
 from actorium.storage import jobs, key_value_stores, storages
@@ -86,6 +88,8 @@ class RunStarts:
         run_id, now = new_id(), self._clock.now_ms()
 
         async def op(tx: Tx) -> Run:
+            await admit(tx, self._settings.capacity, principal.user_id, options.memory_mbytes)
+            parent = await jobs.get_run(tx, principal.run_id) if principal.run_id is not None else None
             ids = await storages.create_default_storages(
                 tx, run_id=run_id, actor_id=actor.id, user_id=principal.user_id, now=now, schemas=schemas
             )
@@ -122,7 +126,10 @@ class RunStarts:
                 storage_ids=ids.by_alias(),
                 container_slug=random_text(12, _LOWER_CASE),
                 events_secret=random_text(32),
-                workflow_key=random_text(17),
+                workflow_key=meta.workflow_key or (parent.workflow_key if parent is not None else random_text(17)),
+                queued_at=now,
+                queue_rank=queue_rank(options.priority, has_parent=principal.run_id is not None),
+                parent_run_id=principal.run_id,
             )
             await jobs.insert_run(tx, run)
             return run

@@ -23,8 +23,10 @@ from actorium.domain.models import (
     StopReason,
     Wanted,
 )
+from actorium.domain.queueing import queue_rank
 from actorium.kit import Clock, Signals, wait_until
 from actorium.services.access import Principal
+from actorium.services.queueing import admit
 from actorium.services.run_options import RunSettings, StartOptions, check_options, resurrected_options
 from actorium.services.topics import RUNS_TOPIC, job_topic, run_topic
 from actorium.storage import jobs, storages
@@ -41,6 +43,7 @@ class RunFilter(msgspec.Struct, frozen=True):
 
     statuses: tuple[str, ...] = ()
     origin: str | None = None
+    parent_run_id: str | None = None
     started_after: int | None = None
     started_before: int | None = None
 
@@ -155,6 +158,7 @@ class Runs:
                 task_id=task_id,
                 statuses=wanted.statuses,
                 origin=wanted.origin,
+                parent_run_id=wanted.parent_run_id,
                 started_after=wanted.started_after,
                 started_before=wanted.started_before,
                 offset=offset,
@@ -243,7 +247,8 @@ class Runs:
             current = await jobs.get_run(tx, run.id, for_update=True)
             if current is None or current.status not in TERMINAL_STATUSES:
                 return current, None
-            options = resurrected_options(current, asked, build, self._settings)
+            options = resurrected_options(current, asked, build)
+            await admit(tx, self._settings.capacity, current.user_id, options.memory_mbytes)
             stats = msgspec.structs.replace(current.stats, resurrect_count=current.stats.resurrect_count + 1)
             ready = await jobs.transition(
                 tx,
@@ -264,6 +269,8 @@ class Runs:
                 stats=stats,
                 build_id=build.id if build else current.build_id,
                 build_number=build.build_number if build else current.build_number,
+                queued_at=now,
+                queue_rank=queue_rank(options.priority, has_parent=current.parent_run_id is not None),
             )
             return current, ready
 

@@ -92,14 +92,16 @@ class Usage:
         start_at, end_at = month_of(now if at is None else at)
 
         async def op(tx: Tx) -> tuple[dict[int, Quantities], list[Run]]:
-            return await usage.of_user(tx, principal.user_id, start_at, end_at), await jobs.list_live_runs(tx)
+            return await usage.of_user(tx, principal.user_id, start_at, end_at), await jobs.list_live_runs(
+                tx, principal.user_id
+            )
 
         days, live = await self._flushes.read("read usage of user", op)
         for (user_id, day), used in self._users.items():
             if user_id == principal.user_id and start_at <= day <= end_at:
                 days[day] = sum_of([days.get(day, {}), used])
         for run in live:
-            if run.user_id == principal.user_id and run.running_at is not None:
+            if run.running_at is not None:
                 for day, millis in by_day(max(run.running_at, start_at), min(now, end_at + 1)):
                     mbyte_millis = millis * run.options.memory_mbytes
                     days[day] = sum_of([days.get(day, {}), {UsageService.ACTOR_COMPUTE_UNITS: mbyte_millis}])

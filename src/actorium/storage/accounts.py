@@ -43,6 +43,11 @@ async def find_user(tx: Tx, id_or_username: str) -> User | None:
     return _user(row) if row is not None else None
 
 
+async def lock_user(tx: Tx, user_id: str) -> None:
+    """Keep other operations that ask for this lock waiting until this one is over."""
+    await tx.fetchrow(f"SELECT id FROM users WHERE id = ? {tx.for_update}", user_id)
+
+
 async def list_users(tx: Tx) -> list[User]:
     """Every user, oldest first."""
     return [_user(row) for row in await tx.fetch("SELECT * FROM users ORDER BY created_at, id")]

@@ -45,6 +45,16 @@ def _column(field: str) -> str:
     return f"{field}_json" if field in _JSON else field
 
 
+def _columns(fields: dict[str, Any]) -> dict[str, Any]:
+    """The columns of ``fields`` of a run, with those kept beside them for indexes."""
+    columns = {_column(field): _value(field, value) for field, value in fields.items()}
+    if "meta" in fields:
+        columns["origin"] = fields["meta"].origin
+    if "options" in fields:
+        columns["memory_mbytes"] = fields["options"].memory_mbytes
+    return columns
+
+
 _COLUMNS = [(field, _column(field), _READ.get(field)) for field in Run.__struct_fields__]
 
 
@@ -77,8 +87,7 @@ def _attempt(row: Row) -> Attempt:
 
 async def insert_run(tx: Tx, run: Run) -> None:
     """Store a new run, and count it as one of its Actor and task."""
-    values = {_column(field): _value(field, getattr(run, field)) for field in run.__struct_fields__}
-    values["origin"] = run.meta.origin
+    values = _columns({field: getattr(run, field) for field in run.__struct_fields__})
     await tx.execute(
         f"INSERT INTO runs ({', '.join(values)}) VALUES ({placeholders(len(values))})",
         *values.values(),
@@ -107,11 +116,12 @@ async def update(tx: Tx, run_id: str, while_in: Collection[JobStatus] | None = N
 
 
 async def _update(tx: Tx, run_id: str, while_in: Collection[JobStatus] | None, fields: dict[str, Any]) -> Run | None:
-    names = ", ".join(f"{_column(field)} = ?" for field in fields)
+    columns = _columns(fields)
+    names = ", ".join(f"{column} = ?" for column in columns)
     condition = f" AND status IN ({placeholders(len(while_in))})" if while_in is not None else ""
     row = await tx.fetchrow(
         f"UPDATE runs SET {names} WHERE id = ?{condition} RETURNING *",
-        *(_value(field, value) for field, value in fields.items()),
+        *columns.values(),
         run_id,
         *(while_in or ()),
     )
@@ -130,6 +140,7 @@ async def list_runs(
     user_id: str,
     actor_id: str | None = None,
     task_id: str | None = None,
+    parent_run_id: str | None = None,
     statuses: Sequence[str] | None = None,
     origin: str | None = None,
     started_after: int | None = None,
@@ -144,6 +155,8 @@ async def list_runs(
         where.append(("actor_id = ?", [actor_id]))
     if task_id is not None:
         where.append(("task_id = ?", [task_id]))
+    if parent_run_id is not None:
+        where.append(("parent_run_id = ?", [parent_run_id]))
     if statuses:
         where.append((f"status IN ({placeholders(len(statuses))})", list(statuses)))
     if origin is not None:
@@ -165,14 +178,26 @@ async def list_runs(
     return [_run(row) for row in rows], total["total"] if total else 0
 
 
-async def list_live_runs(tx: Tx) -> list[Run]:
-    """Every run that is not over, oldest first."""
-    live = [status for status in JobStatus if status not in TERMINAL_STATUSES]
+async def list_live_runs(tx: Tx, user_id: str | None = None) -> list[Run]:
+    """Every run, or every one of a user, that is past READY and not over: it has a process, had or will have one.
+
+    Oldest first. Runs that wait are not among them: there may be very many.
+    """
+    whose, args = ("user_id = ? AND ", (user_id,)) if user_id is not None else ("", ())
     rows = await tx.fetch(
-        f"SELECT * FROM runs WHERE status IN ({placeholders(len(live))}) ORDER BY started_at, id",
-        *live,
+        f"SELECT * FROM runs WHERE {whose}status IN ('RUNNING', 'TIMING-OUT', 'ABORTING') ORDER BY started_at, id",
+        *args,
     )
     return [_run(row) for row in rows]
+
+
+async def list_runs_by_ids(tx: Tx, run_ids: Sequence[str]) -> list[Run]:
+    """These runs, in this order, without those that are gone."""
+    if not run_ids:
+        return []
+    rows = await tx.fetch(f"SELECT * FROM runs WHERE id IN ({placeholders(len(run_ids))})", *run_ids)
+    found = {row["id"]: _run(row) for row in rows}
+    return [found[run_id] for run_id in run_ids if run_id in found]
 
 
 async def list_unfinished_run_ids(tx: Tx, *, actor_id: str | None = None, task_id: str | None = None) -> list[str]:
@@ -258,12 +283,6 @@ async def known_attempt_ids(tx: Tx, attempt_ids: Sequence[str]) -> set[str]:
         rows = await tx.fetch(f"SELECT id FROM attempts WHERE id IN ({placeholders(len(part))})", *part)
         known |= {row["id"] for row in rows}
     return known
-
-
-async def list_ready_runs(tx: Tx) -> list[Run]:
-    """The runs that wait to be started, oldest first, at most 100."""
-    rows = await tx.fetch("SELECT * FROM runs WHERE status = 'READY' ORDER BY started_at, id LIMIT 100")
-    return [_run(row) for row in rows]
 
 
 async def find_status(tx: Tx, job_id: str) -> JobStatus | None:

@@ -8,6 +8,15 @@ CREATE TABLE users (
   created_at BIGINT NOT NULL
 );
 
+-- What one user may use at once, where it is not what the settings say; NULL: as they say.
+CREATE TABLE user_limits (
+  user_id TEXT PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
+  max_memory_mbytes BIGINT,
+  max_concurrent_runs BIGINT,
+  max_monthly_usage_usd DOUBLE PRECISION,
+  data_retention_days BIGINT
+);
+
 CREATE TABLE tokens (
   id TEXT PRIMARY KEY,
   user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
@@ -157,12 +166,19 @@ CREATE TABLE runs (
   container_slug TEXT NOT NULL UNIQUE,
   events_secret TEXT NOT NULL,
   workflow_key TEXT NOT NULL,
-  web_server_port INTEGER
+  web_server_port INTEGER,
+  queued_at BIGINT NOT NULL,
+  queue_rank BIGINT NOT NULL,
+  memory_mbytes BIGINT NOT NULL,
+  parent_run_id TEXT
 );
 CREATE INDEX runs_by_user ON runs (user_id, started_at, id);
 CREATE INDEX runs_by_actor ON runs (actor_id, user_id, started_at, id);
 CREATE INDEX runs_by_task ON runs (task_id, user_id, started_at, id) WHERE task_id IS NOT NULL;
-CREATE INDEX runs_live ON runs (started_at) WHERE status IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING');
+
+CREATE INDEX runs_waiting ON runs (user_id, queue_rank, queued_at, id) WHERE status = 'READY';
+CREATE INDEX runs_in_use ON runs (user_id, memory_mbytes) WHERE status IN ('RUNNING', 'TIMING-OUT', 'ABORTING');
+CREATE INDEX runs_by_parent ON runs (parent_run_id, started_at, id) WHERE parent_run_id IS NOT NULL;
 
 CREATE TABLE attempts (
   id TEXT PRIMARY KEY,
