@@ -39,6 +39,7 @@ from actorium.domain.secrets import Vault
 from actorium.edge.events import PATH as EVENTS_PATH
 from actorium.edge.events import Events
 from actorium.engine.builds import BuildEngine, BuildSettings
+from actorium.engine.child_aborts import ChildAborts
 from actorium.engine.parts import EngineSettings, Parts
 from actorium.engine.supervisor import Supervisor
 from actorium.kit import Clock, Signals, SystemClock
@@ -200,6 +201,7 @@ class Platform:
             default_timeout_secs=settings.default_run_timeout_secs,
             capacity=capacity,
             abort_grace_secs=settings.abort_grace_secs,
+            abort_children_with_parent=settings.abort_children_with_parent,
         )
         self.starts = RunStarts(self.db, clock, self.signals, self.actors, self.builds, self.logs, run_settings)
         self.runs = Runs(self.db, clock, self.signals, self.actors, self.builds, self.logs, run_settings)
@@ -229,6 +231,7 @@ class Platform:
                 events_url=lambda run: f"{events_base_url}{EVENTS_PATH}{run.id}?secret={run.events_secret}",
             )
         )
+        self.child_aborts = ChildAborts(self.db, self.signals, self.runs)
         self.build_engine = BuildEngine(
             self.db,
             clock,
@@ -298,6 +301,7 @@ class Platform:
         await self.runtime.open()
         await self.builder.open()
         await self.supervisor.start()
+        await self.child_aborts.start()
         await self.build_engine.start()
 
     async def drain(self, window_secs: float) -> None:
@@ -308,6 +312,7 @@ class Platform:
     async def stop(self) -> None:
         """Stop everything, storage last. Live runs go on without a server."""
         await self.build_engine.stop()
+        await self.child_aborts.stop()
         await self.supervisor.stop()
         await self.events.stop()
         await self.builder.close()

@@ -87,6 +87,14 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def _switch(text: str) -> bool:
+    if text.lower() in ("true", "1"):
+        return True
+    if text.lower() in ("false", "0"):
+        return False
+    raise ValueError
+
+
 def _url(*schemes: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text and not text.startswith(schemes):
@@ -255,6 +263,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Time a run has to save its state after a graceful abort. 30 is the platform's documented value.",
     ),
     Setting(
+        "abort_children_with_parent",
+        _switch,
+        "true or false",
+        "false",
+        "Whether an abort of a run also aborts the runs it has started, those they have started, and so on.",
+    ),
+    Setting(
         "stop_grace_secs",
         _secs,
         "a number of seconds",
@@ -323,6 +338,7 @@ class Settings(msgspec.Struct, frozen=True):
     default_run_timeout_secs: int
     build_timeout_secs: float
     abort_grace_secs: float
+    abort_children_with_parent: bool
     stop_grace_secs: float
     migration_window_secs: float
     max_log_mbytes: int

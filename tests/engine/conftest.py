@@ -184,7 +184,7 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
         await builds.set_tag(tx, actor.id, "latest", build.id)
 
     await db.write("prepare", prepare)
-    settings = RunSettings(1024, 0, CAPACITY, 30)
+    settings = RunSettings(1024, 0, CAPACITY, 30, abort_children_with_parent=True)
     starts = RunStarts(db, clock, signals, actors, build_service, logs, settings)
     runs = Runs(db, clock, signals, actors, build_service, logs, settings)
     runtime, events = FakeRuntime(clock), RecordedEvents()

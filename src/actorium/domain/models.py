@@ -268,6 +268,7 @@ class Run(msgspec.Struct, frozen=True):
     ``timeout_at`` ends the time budget; ``stop_at`` is the deadline of a stop that was asked for.
     ``queued_at`` is since when it is, or when it was last, READY; ``queue_rank`` its place among its user's READY
     runs, smallest first (``domain/queueing.py``). ``parent_run_id`` is the run whose token started it.
+    ``abort_children_at`` is set while runs below an aborted one are still to be aborted; it grows with each reason.
     """
 
     id: str
@@ -303,6 +304,7 @@ class Run(msgspec.Struct, frozen=True):
     queued_at: int = 0
     queue_rank: int = 0
     parent_run_id: str | None = None
+    abort_children_at: int | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True):

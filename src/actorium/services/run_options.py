@@ -26,6 +26,7 @@ class RunSettings(msgspec.Struct, frozen=True):
     default_timeout_secs: int
     capacity: Capacity
     abort_grace_secs: float
+    abort_children_with_parent: bool = False
 
 
 class StartOptions(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from actorium.kit import Clock, Signals, new_id, random_text
 from actorium.services.access import Principal
 from actorium.services.queueing import admit
 from actorium.services.run_options import RunSettings, StartOptions, check_options, chosen_build, resolve_options
-from actorium.services.topics import RUNS_TOPIC
+from actorium.services.topics import CHILD_ABORTS_TOPIC, RUNS_TOPIC
 from actorium.storage import jobs, key_value_stores, storages
 from actorium.storage.db import Database, Tx
 
@@ -89,7 +89,7 @@ class RunStarts:
 
         async def op(tx: Tx) -> Run:
             await admit(tx, self._settings.capacity, principal.user_id, options.memory_mbytes)
-            parent = await jobs.get_run(tx, principal.run_id) if principal.run_id is not None else None
+            parent = await self._parent(tx, principal.run_id, now)
             ids = await storages.create_default_storages(
                 tx, run_id=run_id, actor_id=actor.id, user_id=principal.user_id, now=now, schemas=schemas
             )
@@ -137,4 +137,16 @@ class RunStarts:
         run = await self._db.write("start run", op)
         self._logs.open(run.id)
         self._signals.send(RUNS_TOPIC)
+        if run.parent_run_id is not None:
+            self._signals.send(CHILD_ABORTS_TOPIC)
         return run
+
+    async def _parent(self, tx: Tx, run_id: str | None, now: int) -> Run | None:
+        """The run that starts another one; one that is being aborted takes the new run with it."""
+        if run_id is None:
+            return None
+        with_children = self._settings.abort_children_with_parent
+        parent = await jobs.get_run(tx, run_id, for_update=with_children)
+        if parent is not None and with_children and parent.status in (JobStatus.ABORTING, JobStatus.ABORTED):
+            await jobs.want_children_aborted(tx, parent, now)
+        return parent

@@ -28,7 +28,7 @@ from actorium.kit import Clock, Signals, wait_until
 from actorium.services.access import Principal
 from actorium.services.queueing import admit
 from actorium.services.run_options import RunSettings, StartOptions, check_options, resurrected_options
-from actorium.services.topics import RUNS_TOPIC, job_topic, run_topic
+from actorium.services.topics import CHILD_ABORTS_TOPIC, RUNS_TOPIC, job_topic, run_topic
 from actorium.storage import jobs, storages
 from actorium.storage.db import Database, Tx
 
@@ -207,6 +207,8 @@ class Runs:
             current = await jobs.get_run(tx, run.id, for_update=True)
             if current is None or current.status in TERMINAL_STATUSES:
                 return current
+            if self._settings.abort_children_with_parent:
+                await jobs.want_children_aborted(tx, current, now)
             if current.status is _S.READY:
                 return await jobs.transition(tx, run.id, {_S.READY}, _S.ABORTED, finished_at=now, wanted=Wanted.STOP)
             if current.status is _S.ABORTING:
@@ -232,6 +234,7 @@ class Runs:
             await self._logs.finish(run.id)
             self._signals.send(job_topic(run.id))
         self._signals.send(run_topic(run.id))
+        self._signals.send(CHILD_ABORTS_TOPIC)
         return aborted
 
     async def resurrect(self, run: Run, asked: StartOptions) -> Run:

@@ -5,6 +5,9 @@ from __future__ import annotations
 RUNS_TOPIC = "runs"
 """Signalled when a run waits to be started."""
 
+CHILD_ABORTS_TOPIC = "child-aborts"
+"""Signalled when the children of a run are to be aborted."""
+
 
 def run_topic(run_id: str) -> str:
     """Signalled when something else is wanted of a live run."""

@@ -210,6 +210,38 @@ async def list_unfinished_run_ids(tx: Tx, *, actor_id: str | None = None, task_i
     return [row["id"] for row in rows]
 
 
+async def want_children_aborted(tx: Tx, run: Run, now: int) -> None:
+    """Note that the runs below ``run`` are to be aborted, once more if that was done already."""
+    await update(tx, run.id, abort_children_at=max(now, (run.abort_children_at or 0) + 1))
+
+
+async def list_runs_with_children_to_abort(tx: Tx) -> list[Run]:
+    """Aborted runs whose children are still to be aborted."""
+    rows = await tx.fetch("SELECT * FROM runs WHERE abort_children_at IS NOT NULL ORDER BY abort_children_at LIMIT 100")
+    return [_run(row) for row in rows]
+
+
+async def list_live_descendants(tx: Tx, run_id: str) -> list[Run]:
+    """The runs that are not over of those a run has started, they have started, and so on."""
+    rows = await tx.fetch(
+        "WITH RECURSIVE below (id) AS (SELECT id FROM runs WHERE parent_run_id = ? "
+        "UNION SELECT r.id FROM runs r JOIN below b ON r.parent_run_id = b.id) "
+        "SELECT r.* FROM runs r JOIN below b ON r.id = b.id "
+        "WHERE r.status IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING') ORDER BY r.started_at, r.id",
+        run_id,
+    )
+    return [_run(row) for row in rows]
+
+
+async def note_children_aborted(tx: Tx, run: Run) -> None:
+    """Take back the wish, unless there is a newer one than ``run`` shows."""
+    await tx.execute(
+        "UPDATE runs SET abort_children_at = NULL WHERE id = ? AND abort_children_at = ?",
+        run.id,
+        run.abort_children_at,
+    )
+
+
 async def delete_run(tx: Tx, run_id: str) -> Run | None:
     """Delete a run that is over; ``None`` when it is not there or not over."""
     row = await tx.fetchrow(

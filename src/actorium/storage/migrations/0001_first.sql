@@ -170,7 +170,8 @@ CREATE TABLE runs (
   queued_at BIGINT NOT NULL,
   queue_rank BIGINT NOT NULL,
   memory_mbytes BIGINT NOT NULL,
-  parent_run_id TEXT
+  parent_run_id TEXT,
+  abort_children_at BIGINT
 );
 CREATE INDEX runs_by_user ON runs (user_id, started_at, id);
 CREATE INDEX runs_by_actor ON runs (actor_id, user_id, started_at, id);
@@ -178,6 +179,7 @@ CREATE INDEX runs_by_task ON runs (task_id, user_id, started_at, id) WHERE task_
 
 CREATE INDEX runs_waiting ON runs (user_id, queue_rank, queued_at, id) WHERE status = 'READY';
 CREATE INDEX runs_in_use ON runs (user_id, memory_mbytes) WHERE status IN ('RUNNING', 'TIMING-OUT', 'ABORTING');
+CREATE INDEX runs_children_to_abort ON runs (abort_children_at) WHERE abort_children_at IS NOT NULL;
 CREATE INDEX runs_by_parent ON runs (parent_run_id, started_at, id) WHERE parent_run_id IS NOT NULL;
 
 CREATE TABLE attempts (
