@@ -30,6 +30,7 @@ from actorium.api.key_value_stores import KeyValueStoreRoutes
 from actorium.api.logs import Logs
 from actorium.api.request_queues import RequestQueueRoutes
 from actorium.api.run_shapes import RunShapes
+from actorium.api.run_sync import RunSync
 from actorium.api.runs import RunRoutes
 from actorium.api.tasks import TaskRoutes
 from actorium.builders.native import NativeBuilder
@@ -258,8 +259,10 @@ class Platform:
         runs = RunRoutes(self.starts, self.tasks, self.runs, queueing, self.actors, self.reads.usage, shapes, logs)
         limits = Limits(self.db, self.clock, self.reads.usage, capacity_of(self.settings))
         queues = RequestQueues(self.db, self.clock, self.reads)
+        datasets = Datasets(self.db, self.clock, self.reads, self.merging)
+        run_sync = RunSync(self.runs, self.records, datasets)
         storage_routes = [
-            *DatasetRoutes(self.storages, Datasets(self.db, self.clock, self.reads, self.merging)).routes(),
+            *DatasetRoutes(self.storages, datasets).routes(),
             *KeyValueStoreRoutes(self.storages, self.records).routes(),
             *RequestQueueRoutes(self.storages, queues).routes(),
         ]
@@ -270,6 +273,8 @@ class Platform:
             *BuildRoutes(self.builds, self.actors, self.clock, logs).routes(),
             *runs.routes(),
             *TaskRoutes(self.tasks, self.accounts).routes(),
+            *run_sync.routes("/v2/actors/{actorId}", "actor", runs.begin),
+            *run_sync.routes("/v2/actor-tasks/{actorTaskId}", "actorTask", runs.begin_of_task),
             *logs.routes(),
             *storage_routes,
             *default_storages(storage_routes, runs),

@@ -44,7 +44,10 @@ class Program(Wire):
         await self.platform.db.start()
         await self.platform.blobs.start()
         await self.platform.logs.start()
-        config = uvicorn.Config(self.platform.application, lifespan="off", log_config=None, http="httptools")
+        # A call that waits for the clock must not keep a failed test from ending.
+        config = uvicorn.Config(
+            self.platform.application, lifespan="off", log_config=None, http="httptools", timeout_graceful_shutdown=1
+        )
         self._server = uvicorn.Server(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         if not self.people:

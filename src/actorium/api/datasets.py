@@ -58,6 +58,15 @@ class DatasetRoutes:
         return data_response({"fieldStatistics": found})
 
 
+def check_items_query(query: Query) -> None:
+    """Refuse with 400 what ``items_response`` would refuse, before there is a dataset to ask."""
+    _window(query, View())
+    _shape(query, View())
+    _options(query)
+    query.choice("format", [known.value for known in ItemFormat])
+    query.flag("attachment")
+
+
 async def items_response(call: Call, datasets: Datasets, dataset_reference: str) -> Response:
     """The items of a dataset as the call's query asks for them; also answers ``run-sync-get-dataset-items``."""
     query = call.query
@@ -67,12 +76,7 @@ async def items_response(call: Call, datasets: Datasets, dataset_reference: str)
     if (name := query.text("view")) is not None:
         view = await datasets.view(call.principal_or_none, dataset_reference, name, signature=signature)
     shape = _shape(query, view)
-    desc = query.flag_or_none("desc")
-    window = Window(
-        offset=query.integer("offset", minimum=0) or 0,
-        limit=query.integer("limit", minimum=0) or (view.limit if "limit" not in query else None) or None,
-        desc=bool(view.desc) if desc is None else desc,
-    )
+    window = _window(query, view)
     options = _options(query)
     items = await datasets.open_items(call.principal_or_none, dataset_reference, window, signature=signature)
     headers = {
@@ -105,6 +109,15 @@ async def items_response(call: Call, datasets: Datasets, dataset_reference: str)
     if length is not None:
         headers["Content-Length"] = str(length)
     return StreamingResponse(_rest(first, pieces), headers=headers, media_type=wanted.media_type)
+
+
+def _window(query: Query, view: View) -> Window:
+    desc = query.flag_or_none("desc")
+    return Window(
+        offset=query.integer("offset", minimum=0) or 0,
+        limit=query.integer("limit", minimum=0) or (view.limit if "limit" not in query else None) or None,
+        desc=bool(view.desc) if desc is None else desc,
+    )
 
 
 def _shape(query: Query, view: View) -> Shape:

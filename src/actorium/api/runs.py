@@ -81,6 +81,8 @@ def start_options(query: Query) -> StartOptions:
 
 FindRun = Callable[[Call], Awaitable[Run]]
 """Finds the run a call's path means."""
+Begin = Callable[[Call, bytes], Awaitable[Run]]
+"""Starts the run a call asks for, with the bytes as its input; for tasks, over the task's."""
 Start = Callable[[Principal, str, StartOptions, RunInput | None, Meta], Awaitable[Run]]
 """Starts a run of the Actor or task a reference means."""
 
@@ -157,13 +159,27 @@ class RunRoutes:
 
     async def start(self, call: Call) -> Response:
         """Start a run; the body is its input."""
-        return await self._start(call, self._starts.start, call.path["actorId"])
+        return await self._start(call, self.begin)
 
     async def start_of_task(self, call: Call) -> Response:
         """Start a run of a task; the keys of the body go over those of its input."""
-        return await self._start(call, self._tasks.start, call.path["actorTaskId"])
+        return await self._start(call, self.begin_of_task)
 
-    async def _start(self, call: Call, start: Start, reference: str) -> Response:
+    async def _start(self, call: Call, begin: Begin) -> Response:
+        wait = wait_secs(call.query)
+        run = await self._runs.wait(await begin(call, await call.body()), wait)
+        location = f"{call.public_base_url}/v2/actor-runs/{run.id}"
+        return await self._answer(call, run, 201, {"Location": location})
+
+    async def begin(self, call: Call, data: bytes) -> Run:
+        """The run of an Actor that this call starts, with ``data`` as its input."""
+        return await self._begin(call, data, self._starts.start, call.path["actorId"])
+
+    async def begin_of_task(self, call: Call, data: bytes) -> Run:
+        """The run of a task that this call starts, with ``data`` over the task's input."""
+        return await self._begin(call, data, self._tasks.start, call.path["actorTaskId"])
+
+    async def _begin(self, call: Call, data: bytes, start: Start, reference: str) -> Run:
         asked = start_options(call.query)
         if asked.max_total_charge_usd == 0:
             raise ApiError(
@@ -172,13 +188,8 @@ class RunRoutes:
             )
         if call.query.text("webhooks"):
             raise invalid("Query parameter webhooks is not supported by this server: it sends no webhooks.")
-        wait = wait_secs(call.query)
-        data = await call.body()
         body = RunInput(data, call.content_type or "application/octet-stream") if data else None
-        run = await start(call.principal, reference, asked, body, request_meta(call))
-        run = await self._runs.wait(run, wait)
-        location = f"{call.public_base_url}/v2/actor-runs/{run.id}"
-        return await self._answer(call, run, 201, {"Location": location})
+        return await start(call.principal, reference, asked, body, request_meta(call))
 
     async def get(self, call: Call) -> Response:
         """One run."""

@@ -19,6 +19,7 @@ class ErrorType(Enum):
     CANNOT_SET_IS_STATUS_MESSAGE_TERMINAL = ("cannot-set-is-status-message-terminal", 400)
     CONCURRENT_RUNS_LIMIT_EXCEEDED = ("concurrent-runs-limit-exceeded", 403)
     DATASET_SCHEMA_INVALID = ("dataset-schema-invalid", 400)
+    DEFAULT_DATASET_NOT_FOUND = ("default-dataset-not-found", 400)
     DELETING_DEFAULT_BUILD = ("deleting-default-build", 400)
     DELETING_UNFINISHED_BUILD = ("deleting-unfinished-build", 400)
     ENV_VAR_ALREADY_EXISTS = ("env-var-already-exists", 403)

@@ -177,11 +177,11 @@ class Runs:
             raise not_found("Actor run")
         return found[0]
 
-    async def wait(self, run: Run, wait_secs: float) -> Run:
-        """The run once it is over, or as it is after ``wait_secs`` (at most 60)."""
+    async def wait(self, run: Run, wait_secs: float, *, longest_secs: float = MAX_WAIT_SECS) -> Run:
+        """The run once it is over, or as it is after ``wait_secs`` (at most ``longest_secs``)."""
         if run.status in TERMINAL_STATUSES or wait_secs <= 0:
             return run
-        deadline = self._clock.now_ms() + round(min(wait_secs, MAX_WAIT_SECS) * 1000)
+        deadline = self._clock.now_ms() + round(min(wait_secs, longest_secs) * 1000)
 
         async def op(tx: Tx) -> Run | None:
             return await jobs.get_run(tx, run.id)
