@@ -37,11 +37,17 @@ from actorium.builders.native import NativeBuilder
 from actorium.domain.errors import ApiError
 from actorium.domain.queueing import Capacity, Use
 from actorium.domain.secrets import Vault
+from actorium.domain.web_addresses import WebAddresses
 from actorium.edge.events import PATH as EVENTS_PATH
 from actorium.edge.events import Events
+from actorium.edge.proxy import MAX_MESSAGE_BYTES, Proxy
+from actorium.edge.requests import WebRouter
+from actorium.edge.web_servers import RunWebServers
 from actorium.engine.builds import BuildEngine, BuildSettings
 from actorium.engine.child_aborts import ChildAborts
 from actorium.engine.parts import EngineSettings, Parts
+from actorium.engine.ports import Ports
+from actorium.engine.readiness import Prober
 from actorium.engine.supervisor import Supervisor
 from actorium.kit import Clock, Signals, SystemClock
 from actorium.observability import configure_logs
@@ -66,6 +72,7 @@ from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
 from actorium.services.tasks import Tasks
 from actorium.services.versions import Versions
+from actorium.services.web_servers import WebServers
 from actorium.settings import Settings
 from actorium.storage.accounts import AccountReader
 from actorium.storage.blobs import Blobs, LocalBlobs, ObjectStoreBlobs
@@ -181,7 +188,7 @@ class Platform:
         key = instance_key(settings)
         vault = Vault(key)
         public_base_url = settings.public_base_url or api_base_url
-        web_server_host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+        addresses = WebAddresses.of(public_base_url, settings.runs_domain, settings.standby_domain)
 
         self.access = Access(AccountReader(self.db), clock, key)
         self.accounts = Accounts(self.db, clock)
@@ -211,6 +218,7 @@ class Platform:
         self.runtime = ProcessRuntime(settings.data_dir / "runs")
         self.builder = NativeBuilder(settings.data_dir / "builds")
         events_base_url = "ws" + api_base_url.removeprefix("http")
+        self.prober = Prober()
         self.supervisor = Supervisor(
             Parts(
                 db=self.db,
@@ -225,11 +233,13 @@ class Platform:
                     queue_overtaking_secs=settings.queue_overtaking_secs,
                     api_base_url=api_base_url,
                     public_base_url=public_base_url,
-                    web_server_host=web_server_host,
                 ),
                 run_token=self.access.run_token,
                 open_secret=vault.open,
                 events_url=lambda run: f"{events_base_url}{EVENTS_PATH}{run.id}?secret={run.events_secret}",
+                ports=Ports(*settings.web_server_ports),
+                addresses=addresses,
+                find_web_server=self.prober.find,
             )
         )
         self.child_aborts = ChildAborts(self.db, self.signals, self.runs)
@@ -247,14 +257,14 @@ class Platform:
                 downloads=settings.data_dir / "downloads",
             ),
         )
-        self.api = Api(
-            self._routes(Versions(self.db, clock, vault), web_server_host), self.access, settings.public_base_url
-        )
-        self.application = mount(self.api, self.events, _no_lifespan)
+        self.api = Api(self._routes(Versions(self.db, clock, vault), addresses), self.access, settings.public_base_url)
+        self.proxy = Proxy()
+        router = WebRouter(addresses, RunWebServers(WebServers(self.db), self.proxy))
+        self.application = mount(self.api, self.events, _no_lifespan, router.find)
 
-    def _routes(self, versions: Versions, web_server_host: str) -> list[Route]:
+    def _routes(self, versions: Versions, addresses: WebAddresses) -> list[Route]:
         logs = Logs(self.logs, Jobs(self.db, self.runs, self.builds))
-        shapes = RunShapes(self.clock, web_server_host)
+        shapes = RunShapes(self.clock, addresses)
         queueing = Queueing(self.db, self.clock, capacity_of(self.settings))
         runs = RunRoutes(self.starts, self.tasks, self.runs, queueing, self.actors, self.reads.usage, shapes, logs)
         limits = Limits(self.db, self.clock, self.reads.usage, capacity_of(self.settings))
@@ -305,6 +315,7 @@ class Platform:
         await self.merging.start()
         await self.runtime.open()
         await self.builder.open()
+        await self.proxy.start()
         await self.supervisor.start()
         await self.child_aborts.start()
         await self.build_engine.start()
@@ -319,7 +330,9 @@ class Platform:
         await self.build_engine.stop()
         await self.child_aborts.stop()
         await self.supervisor.stop()
+        await self.prober.stop()
         await self.events.stop()
+        await self.proxy.stop()
         await self.builder.close()
         await self.runtime.close()
         await self.merging.stop()
@@ -400,7 +413,7 @@ async def _serve(
             ws="websockets-sansio",
             ws_ping_interval=_PING_SECS,
             ws_ping_timeout=300.0,
-            ws_max_size=2**20,
+            ws_max_size=MAX_MESSAGE_BYTES,
             timeout_graceful_shutdown=3,
             server_header=False,
         )

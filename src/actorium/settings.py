@@ -6,6 +6,7 @@ A value comes from a flag, else the environment, else the configuration file, el
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -104,6 +105,19 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def _domain(text: str) -> str:
+    if text and not re.fullmatch(r"[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*", text):
+        raise ValueError
+    return text.lower()
+
+
+def _ports(text: str) -> tuple[int, int]:
+    first, last = (_whole(1, 65_535)(part) for part in text.split("-"))
+    if first > last:
+        raise ValueError
+    return first, last
+
+
 def _machine_memory_mbytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
 
@@ -145,6 +159,28 @@ SETTINGS: tuple[Setting, ...] = (
         "an http or https URL",
         "",
         "URL under which users reach the server, where it is not the one they call (behind a proxy).",
+    ),
+    Setting(
+        "runs_domain",
+        _domain,
+        "empty, or a domain name",
+        "",
+        "Domain below which each run's web server has a name of its own, as in runs.example.com; needs a wildcard in "
+        "the DNS. Empty: runs.localhost where the server is for this machine alone, else a path on its own address.",
+    ),
+    Setting(
+        "standby_domain",
+        _domain,
+        "empty, or a domain name",
+        "",
+        "The same for the Standby servers of Actors and tasks. Empty: standby.localhost, or a path.",
+    ),
+    Setting(
+        "web_server_ports",
+        _ports,
+        "a range of ports such as 20000-29999",
+        "20000-29999",
+        "Ports for the web servers of native runs, on the loopback address.",
     ),
     Setting(
         "database_url",
@@ -317,6 +353,9 @@ class Settings(msgspec.Struct, frozen=True):
     host: str
     port: int
     public_base_url: str
+    runs_domain: str
+    standby_domain: str
+    web_server_ports: tuple[int, int]
     database_url: str
     blob_store_url: str
     s3_endpoint_url: str

@@ -13,7 +13,9 @@ import pytest
 from actorium.domain.models import Actor, Build, JobStatus, Meta, Run, User
 from actorium.domain.queueing import Capacity, Use
 from actorium.domain.secrets import Vault
+from actorium.domain.web_addresses import WebAddresses
 from actorium.engine.parts import EngineSettings, Parts
+from actorium.engine.ports import Ports
 from actorium.engine.supervisor import Supervisor
 from actorium.kit import Signals
 from actorium.services.access import Access, Principal
@@ -29,6 +31,7 @@ from actorium.storage.db import Database, Tx
 from actorium.storage.logs import LogStore
 from fakes.clock import FakeClock
 from fakes.runtime import FakeProcess, FakeRuntime
+from fakes.web_servers import FakeWebServers
 
 CAPACITY = Capacity(Use(4096, 10), Use(4096, 10))
 BOB = Principal("bobbobbobbobbobbo", "bob", "token")
@@ -78,6 +81,7 @@ class Engine:
     signals: Signals
     parts: Parts
     actor: Actor
+    web_servers: FakeWebServers
     supervisor: Supervisor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -187,7 +191,7 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
     settings = RunSettings(1024, 0, CAPACITY, 30, abort_children_with_parent=True)
     starts = RunStarts(db, clock, signals, actors, build_service, logs, settings)
     runs = Runs(db, clock, signals, actors, build_service, logs, settings)
-    runtime, events = FakeRuntime(clock), RecordedEvents()
+    runtime, events, servers = FakeRuntime(clock), RecordedEvents(), FakeWebServers()
     parts = Parts(
         db=db,
         clock=clock,
@@ -195,12 +199,15 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
         runtime=runtime,
         logs=logs,
         events=events,
-        settings=EngineSettings(5, CAPACITY, "http://127.0.0.1:1", "http://127.0.0.1:1", "127.0.0.1"),
+        settings=EngineSettings(5, CAPACITY, "http://127.0.0.1:1", "http://127.0.0.1:1"),
         run_token=Access(AccountReader(db), clock, b"k" * 32).run_token,
         open_secret=vault.open,
         events_url=lambda run: f"ws://127.0.0.1:1/{run.id}",
+        ports=Ports(20000, 29999),
+        addresses=WebAddresses.of("http://127.0.0.1:1", "", ""),
+        find_web_server=servers.find,
     )
-    made = Engine(clock, runtime, events, db, logs, starts, runs, signals, parts, actor)
+    made = Engine(clock, runtime, events, db, logs, starts, runs, signals, parts, actor, servers)
     await made.supervisor.start()
     yield made
     await made.supervisor.stop()

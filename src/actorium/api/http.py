@@ -328,12 +328,15 @@ def _without_body(response: Response) -> Response:
     return empty
 
 
-def mount(api: ASGIApp, websockets: ASGIApp, lifespan: ASGIApp) -> ASGIApp:
-    """One ASGI application out of the three kinds of connections."""
+def mount(
+    api: ASGIApp, websockets: ASGIApp, lifespan: ASGIApp, find_other: Callable[[Scope], ASGIApp | None]
+) -> ASGIApp:
+    """One ASGI application out of the three kinds of connections; ``find_other`` says which are not for this API."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        target = api if kind == "http" else websockets if kind == "websocket" else lifespan
+        own = {"http": api, "websocket": websockets}.get(kind)
+        target = lifespan if own is None else find_other(scope) or own
         await target(scope, receive, send)
 
     return application

@@ -8,15 +8,16 @@ from actorium.domain.models import Run
 from actorium.domain.pricing import compute_units
 from actorium.domain.times import iso, iso_or_none
 from actorium.domain.usage import Quantities, UsageService, shown
+from actorium.domain.web_addresses import WebAddresses
 from actorium.kit import Clock
 
 
 class RunShapes:
     """Renders runs; a live run's durations are those of this moment."""
 
-    def __init__(self, clock: Clock, web_server_host: str) -> None:
+    def __init__(self, clock: Clock, addresses: WebAddresses) -> None:
         self._clock = clock
-        self._web_server_host = web_server_host
+        self._addresses = addresses
 
     def full(self, run: Run, base_url: str, used: Quantities | None) -> dict[str, Any]:
         """The run with every field; what it ``used`` is left out for callers who may not know (``None``)."""
@@ -42,6 +43,8 @@ class RunShapes:
             "defaultRequestQueueId": run.default_request_queue_id,
             "storageIds": run.storage_ids,
             "platformUsageBillingModel": "USER",
+            "containerUrl": self._addresses.container_url(run.container_slug),
+            "isContainerServerReady": run.is_container_server_ready,
             "consoleUrl": f"{base_url}/actors/{run.actor_id}/runs/{run.id}",
         }
         if used is not None:
@@ -53,8 +56,6 @@ class RunShapes:
         if run.status_message is not None:
             shape["statusMessage"] = run.status_message
             shape["isStatusMessageTerminal"] = run.is_status_message_terminal
-        if run.web_server_port is not None:
-            shape["containerUrl"] = f"http://{self._web_server_host}:{run.web_server_port}"
         return shape
 
     def short(self, run: Run) -> dict[str, Any]:

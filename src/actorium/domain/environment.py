@@ -24,6 +24,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     build_tags: tuple[str, ...]
     web_server_port: int
     web_server_url: str
+    standby_url: str
     started_at: str
     timeout_at: str | None
     input_key: str = "INPUT"
@@ -61,6 +62,7 @@ def run_environment(run: Run, around: Surroundings, version_env: dict[str, str])
         "ACTOR_WEB_SERVER_PORT": str(around.web_server_port),
         "APIFY_CONTAINER_URL": around.web_server_url,
         "ACTOR_WEB_SERVER_URL": around.web_server_url,
+        "ACTOR_STANDBY_URL": around.standby_url,
     }
     # Both names of a pair get the same text: the SDKs prefer opposite ones.
     for name, value in {

@@ -54,6 +54,7 @@ class ErrorType(Enum):
     REQUEST_TOO_LARGE = ("request-too-large", 413)
     RUN_FAILED = ("run-failed", 400)
     RUN_INPUT_BODY_NOT_VALID_JSON = ("run-input-body-not-valid-json", 400)
+    RUN_NOT_RUNNING = ("run-not-running", 404)
     RUN_TIMEOUT_EXCEEDED = ("run-timeout-exceeded", 408)
     SCHEMA_VALIDATION = ("schema-validation", 400)
     SCHEMA_VALIDATION_ERROR = ("schema-validation-error", 400)
@@ -64,6 +65,7 @@ class ErrorType(Enum):
     UNKNOWN_BUILD_TAG = ("unknown-build-tag", 403)
     UNSUPPORTED_CONTENT_ENCODING = ("unsupported-content-encoding", 415)
     VERSION_ALREADY_EXISTS = ("version-already-exists", 403)
+    WEB_SERVER_UNREACHABLE = ("web-server-unreachable", 502)
 
     @property
     def code(self) -> str:

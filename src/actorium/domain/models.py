@@ -300,11 +300,13 @@ class Run(msgspec.Struct, frozen=True):
     container_slug: str
     events_secret: str
     workflow_key: str
+    web_server_host: str | None = None
     web_server_port: int | None = None
     queued_at: int = 0
     queue_rank: int = 0
     parent_run_id: str | None = None
     abort_children_at: int | None = None
+    is_container_server_ready: bool = False
 
 
 class Attempt(msgspec.Struct, frozen=True):

@@ -10,16 +10,17 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from actorium.domain.models import TERMINAL_STATUSES, Attempt, JobStatus, Run, StopReason
+from actorium.domain.models import TERMINAL_STATUSES, Attempt, JobStatus, Origin, Run, StopReason
 from actorium.domain.pricing import cpu_cores
 from actorium.domain.states import Finish, Launch, Life, Notify, Observation, Park, Stop, TimeOut, Wait, plan
 from actorium.engine.launch import Ended, LostRaceError, launch, open_log
 from actorium.engine.parts import Meter, Parts
+from actorium.engine.readiness import until_ready
 from actorium.kit import Tasks, wait_until
 from actorium.runtimes import Exit, Handle, Phase, StartError, Usage
 from actorium.services.events import Event, SystemInfo
 from actorium.services.topics import job_topic, run_topic
-from actorium.storage import jobs
+from actorium.storage import jobs, web_servers
 from actorium.storage.db import Tx
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class LiveRun:
         self._restarts_at: tuple[int, ...] = ()
         self._idle_since: int | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._probe: asyncio.Task[None] | None = None
         self._stopping_kill: bool | None = None
         self._notified: tuple[str, ...] = ()
 
@@ -178,6 +180,20 @@ class LiveRun:
         self._pump = self._tasks.spawn("log", self._pump_log(handle, offset))
         self._tasks.spawn("wait", self._await_exit(handle))
         self._tasks.spawn("sample", self._sample(handle))
+        if self._run.web_server_port is not None and not self._run.is_container_server_ready:
+            self._probe = self._tasks.spawn("probe", self._await_ready(self._run))
+
+    async def _await_ready(self, run: Run) -> None:
+        host, port, running_at = run.web_server_host, run.web_server_port, run.running_at
+        if host is None or port is None or running_at is None:
+            return
+        is_standby = run.meta.origin == Origin.STANDBY
+        found = await until_ready(self._parts.clock, self._parts.find_web_server, host, port, is_standby=is_standby)
+
+        async def op(tx: Tx) -> bool:
+            return await web_servers.mark_ready(tx, run.id, running_at, found)
+
+        await self._insist("note that the web server answers", lambda: self._parts.db.write("ready", op))
 
     async def _await_exit(self, handle: Handle) -> None:
         ended = await self._insist("wait for the process", lambda: self._parts.runtime.wait(handle))
@@ -311,6 +327,8 @@ class LiveRun:
             attempt_mem_byte_secs=0.0,
         )
         self._idle_since = finished_at
+        if self._probe is not None:
+            self._probe.cancel()
         self._parts.events.clear_pending(self._run.id)
         value = ended if ended is not None else Exit(error="gone")
         self._handle, self._pump = None, None
@@ -321,11 +339,11 @@ class LiveRun:
         if ended is None:
             return
         await self._say("The server is stopping; the run goes on when it is started again.")
-        stats = self._stats
+        at_rest = {"stats": self._stats, "running_at": None, "is_container_server_ready": False}
 
         async def op(tx: Tx) -> None:
             await jobs.finish_attempt(tx, ended.attempt_id, ended.finished_at, ended.exit)
-            await jobs.update(tx, self._run.id, {JobStatus.RUNNING}, stats=stats, running_at=None)
+            await jobs.update(tx, self._run.id, {JobStatus.RUNNING}, **at_rest)
 
         await self._parts.db.write("park run", op)
         self._parts.events.close_run(self._run.id)
@@ -365,6 +383,7 @@ class LiveRun:
                 step.status,
                 finished_at=finished_at,
                 running_at=None,
+                is_container_server_ready=False,
                 exit_code=exit_code,
                 stats=stats,
                 **message,

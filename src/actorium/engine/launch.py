@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 import msgspec
@@ -11,12 +10,14 @@ from actorium.domain.environment import Surroundings, run_environment
 from actorium.domain.models import Actor, Build, JobStatus, Run, RunStats, Wanted
 from actorium.domain.times import iso, iso_or_none
 from actorium.engine.parts import Parts
+from actorium.engine.ports import LOOPBACK, NoPortError
 from actorium.kit import new_id
 from actorium.runtimes import Handle, Image, RunSpec, StartError
-from actorium.storage import accounts, builds, catalog, jobs
+from actorium.storage import accounts, builds, catalog, jobs, web_servers
 from actorium.storage.db import Tx
 
 _MIN_BUDGET_MS = 1000
+_LOWEST_PORT, _HIGHEST_PORT = 1024, 65_535
 
 
 class LostRaceError(Exception):
@@ -42,8 +43,10 @@ class Launched(msgspec.Struct, frozen=True):
 class _Surroundings(msgspec.Struct, frozen=True):
     actor: Actor
     build: Build
+    image: Image
     username: str
     build_tags: tuple[str, ...]
+    ports_in_use: set[int]
 
 
 async def launch(parts: Parts, run: Run, stats: RunStats, ended: Ended | None, idle_since: int | None) -> Launched:
@@ -53,15 +56,28 @@ async def launch(parts: Parts, run: Run, stats: RunStats, ended: Ended | None, i
     not use up the time budget). Raises ``StartError``, or ``LostRaceError`` when an abort came first.
     """
     around = await _read(parts, run)
-    if around.build.image_state is None or around.build.image_kind is None:
-        raise StartError(f"build {run.build_number} has no image")
-    port = _free_port(parts.settings.web_server_host)
+    try:
+        with parts.ports.reserved(around.ports_in_use, _own_port(around.build)) as port:
+            return await _launch(parts, run, stats, ended, idle_since, around, port)
+    except NoPortError as error:
+        raise StartError(str(error)) from error
+
+
+async def _launch(
+    parts: Parts,
+    run: Run,
+    stats: RunStats,
+    ended: Ended | None,
+    idle_since: int | None,
+    around: _Surroundings,
+    port: int,
+) -> Launched:
     now = parts.clock.now_ms()
     timeout_at = _timeout_at(run, now, idle_since)
     spec = RunSpec(
         run_id=run.id,
         attempt_id=new_id(),
-        image=Image(around.build.image_kind, around.build.image_state),
+        image=around.image,
         env=_environment(parts, run, around, port, timeout_at),
         memory_mbytes=run.options.memory_mbytes,
         disk_mbytes=run.options.disk_mbytes,
@@ -74,7 +90,9 @@ async def launch(parts: Parts, run: Run, stats: RunStats, ended: Ended | None, i
             "running_at": now,
             "timeout_at": timeout_at,
             "stats": stats,
+            "web_server_host": LOOPBACK,
             "web_server_port": port,
+            "is_container_server_ready": False,
         }
 
         async def op(tx: Tx) -> Run | None:
@@ -106,10 +124,20 @@ async def _read(parts: Parts, run: Run) -> _Surroundings:
         user = await accounts.get_user(tx, run.user_id)
         if build is None:
             raise StartError(f"build {run.build_number} was deleted")
+        if build.image_kind is None or build.image_state is None:
+            raise StartError(f"build {run.build_number} has no image")
         if actor is None or user is None:
             raise StartError("the Actor was deleted")
         tags = await builds.list_tags(tx, run.actor_id)
-        return _Surroundings(actor, build, user.username, tuple(sorted(t for t, b in tags.items() if b == build.id)))
+        of_build = tuple(sorted(tag for tag, tagged in tags.items() if tagged == build.id))
+        return _Surroundings(
+            actor=actor,
+            build=build,
+            image=Image(build.image_kind, build.image_state),
+            username=user.username,
+            build_tags=of_build,
+            ports_in_use=await web_servers.ports_in_use(tx),
+        )
 
     return await parts.db.read("read for launch", op)
 
@@ -142,7 +170,8 @@ def _environment(parts: Parts, run: Run, around: _Surroundings, port: int, timeo
             permission_level=around.actor.fields.get("actorPermissionLevel") or "FULL_PERMISSIONS",
             build_tags=around.build_tags,
             web_server_port=port,
-            web_server_url=f"http://{parts.settings.web_server_host}:{port}",
+            web_server_url=parts.addresses.container_url(run.container_slug),
+            standby_url=parts.addresses.standby_url(run.actor_id, around.username, around.actor.name),
             started_at=iso(run.started_at),
             timeout_at=iso_or_none(timeout_at),
         ),
@@ -160,8 +189,8 @@ def _timeout_at(run: Run, now: int, idle_since: int | None) -> int | None:
     return now + max(left, _MIN_BUDGET_MS)
 
 
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _own_port(build: Build) -> int | None:
+    """The port a version's own variables name for the web server. docs: runs, section 5."""
+    own = {var.name: var.value for var in build.env_vars if not var.is_secret}
+    text = own.get("ACTOR_WEB_SERVER_PORT") or own.get("ACTOR_STANDBY_PORT") or ""
+    return int(text) if text.isdecimal() and _LOWEST_PORT <= int(text) <= _HIGHEST_PORT else None

@@ -9,6 +9,9 @@ import msgspec
 
 from actorium.domain.models import Run
 from actorium.domain.queueing import Capacity
+from actorium.domain.web_addresses import WebAddresses
+from actorium.engine.ports import Ports
+from actorium.engine.readiness import FindWebServer
 from actorium.kit import Clock, Signals
 from actorium.runtimes import Runtime, Usage
 from actorium.services.events import EventSink
@@ -50,7 +53,6 @@ class EngineSettings(msgspec.Struct, frozen=True):
     capacity: Capacity
     api_base_url: str
     public_base_url: str
-    web_server_host: str
     queue_overtaking_secs: float = 60
 
 
@@ -67,6 +69,9 @@ class Parts(msgspec.Struct, frozen=True):
     run_token: Callable[[str], str]
     open_secret: Callable[[str], str]
     events_url: Callable[[Run], str]
+    ports: Ports
+    addresses: WebAddresses
+    find_web_server: FindWebServer
 
 
 class Meter:

@@ -32,6 +32,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "stop_reason": StopReason,
     "is_status_message_terminal": bool,
     "is_platform_message": bool,
+    "is_container_server_ready": bool,
     "meta": msgspec.json.Decoder(Meta).decode,
     "options": msgspec.json.Decoder(RunOptions).decode,
     "stats": msgspec.json.Decoder(RunStats).decode,
