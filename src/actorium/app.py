@@ -23,6 +23,7 @@ from actorium.api.account import AccountRoutes
 from actorium.api.actors import ActorRoutes
 from actorium.api.aliases import default_storages
 from actorium.api.builds import BuildRoutes
+from actorium.api.charging import ChargeRoutes
 from actorium.api.connections import KEEP_ALIVE_SECS, Connection
 from actorium.api.datasets import DatasetRoutes
 from actorium.api.http import Api, Route, mount
@@ -37,6 +38,7 @@ from actorium.builders.native import NativeBuilder
 from actorium.domain.errors import ApiError
 from actorium.domain.queueing import Capacity, Use
 from actorium.domain.secrets import Vault
+from actorium.domain.usage import Prices
 from actorium.domain.web_addresses import WebAddresses
 from actorium.edge.events import PATH as EVENTS_PATH
 from actorium.edge.events import Events
@@ -57,6 +59,7 @@ from actorium.services.accounts import Accounts
 from actorium.services.actors import Actors
 from actorium.services.block_merging import BlockMerging
 from actorium.services.builds import Builds
+from actorium.services.charging import Charging
 from actorium.services.datasets import Datasets
 from actorium.services.health import Health
 from actorium.services.jobs import Jobs
@@ -67,6 +70,7 @@ from actorium.services.record_values import decoded_chunks
 from actorium.services.request_queues import RequestQueues
 from actorium.services.run_options import RunSettings
 from actorium.services.run_starts import RunStarts
+from actorium.services.run_stops import PlatformStops
 from actorium.services.runs import Runs
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
@@ -194,7 +198,8 @@ class Platform:
         self.accounts = Accounts(self.db, clock)
         self.blobs = _open_blobs(settings)
         self.logs = LogStore(settings.data_dir / "logs", settings.max_log_mbytes * 2**20)
-        self.reads = ReadCounts(self.db, clock)
+        self.prices = Prices(settings.usage_prices_usd)
+        self.reads = ReadCounts(self.db, clock, self.prices)
         self.storages = Storages(self.db, clock, self.reads, unnamed_days=settings.unnamed_storage_days)
         self.records = KeyValueStores(
             self.db, clock, self.blobs, self.reads, max_record_bytes=settings.max_record_mbytes * 2**20
@@ -211,8 +216,12 @@ class Platform:
             abort_grace_secs=settings.abort_grace_secs,
             abort_children_with_parent=settings.abort_children_with_parent,
         )
-        self.starts = RunStarts(self.db, clock, self.signals, self.actors, self.builds, self.logs, run_settings)
-        self.runs = Runs(self.db, clock, self.signals, self.actors, self.builds, self.logs, run_settings)
+        stops = PlatformStops(clock, self.signals, self.logs, run_settings)
+        self.charging = Charging(self.db, clock, self.reads.usage, stops)
+        self.starts = RunStarts(
+            self.db, clock, self.signals, self.actors, self.builds, self.logs, self.charging, run_settings
+        )
+        self.runs = Runs(self.db, clock, self.signals, self.actors, self.builds, self.logs, self.charging, run_settings)
         self.tasks = Tasks(self.db, clock, self.actors, self.builds, self.starts, self._abort_runs_of_task)
         self.events = Events(self.runs, clock)
         self.runtime = ProcessRuntime(settings.data_dir / "runs")
@@ -227,6 +236,7 @@ class Platform:
                 runtime=self.runtime,
                 logs=self.logs,
                 events=self.events,
+                usage=self.reads.usage,
                 settings=EngineSettings(
                     stop_grace_secs=settings.stop_grace_secs,
                     capacity=capacity,
@@ -257,19 +267,24 @@ class Platform:
                 downloads=settings.data_dir / "downloads",
             ),
         )
-        self.api = Api(self._routes(Versions(self.db, clock, vault), addresses), self.access, settings.public_base_url)
+        self.api = Api(
+            self._routes(Versions(self.db, clock, vault), addresses),
+            self.access,
+            settings.public_base_url,
+            self.reads.usage.add_transfer,
+        )
         self.proxy = Proxy()
         router = WebRouter(addresses, RunWebServers(WebServers(self.db), self.proxy))
         self.application = mount(self.api, self.events, _no_lifespan, router.find)
 
     def _routes(self, versions: Versions, addresses: WebAddresses) -> list[Route]:
         logs = Logs(self.logs, Jobs(self.db, self.runs, self.builds))
-        shapes = RunShapes(self.clock, addresses)
+        shapes = RunShapes(self.clock, addresses, self.prices)
         queueing = Queueing(self.db, self.clock, capacity_of(self.settings))
         runs = RunRoutes(self.starts, self.tasks, self.runs, queueing, self.actors, self.reads.usage, shapes, logs)
         limits = Limits(self.db, self.clock, self.reads.usage, capacity_of(self.settings))
         queues = RequestQueues(self.db, self.clock, self.reads)
-        datasets = Datasets(self.db, self.clock, self.reads, self.merging)
+        datasets = Datasets(self.db, self.clock, self.reads, self.merging, self.charging)
         run_sync = RunSync(self.runs, self.records, datasets)
         storage_routes = [
             *DatasetRoutes(self.storages, datasets).routes(),
@@ -280,11 +295,12 @@ class Platform:
         return [
             *AccountRoutes(self.accounts, limits, self.reads.usage).routes(),
             *ActorRoutes(self.actors, versions).routes(),
-            *BuildRoutes(self.builds, self.actors, self.clock, logs).routes(),
+            *BuildRoutes(self.builds, self.actors, self.clock, logs, self.prices).routes(),
             *runs.routes(),
             *TaskRoutes(self.tasks, self.accounts).routes(),
             *run_sync.routes("/v2/actors/{actorId}", "actor", runs.begin),
             *run_sync.routes("/v2/actor-tasks/{actorTaskId}", "actorTask", runs.begin_of_task),
+            *ChargeRoutes(self.charging).routes(),
             *logs.routes(),
             *storage_routes,
             *default_storages(storage_routes, runs),

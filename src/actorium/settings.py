@@ -78,6 +78,40 @@ def _secs(text: str) -> float:
     return value
 
 
+_PRICED = (
+    "ACTOR_COMPUTE_UNITS",
+    "DATASET_READS",
+    "DATASET_WRITES",
+    "KEY_VALUE_STORE_READS",
+    "KEY_VALUE_STORE_WRITES",
+    "KEY_VALUE_STORE_LISTS",
+    "REQUEST_QUEUE_READS",
+    "REQUEST_QUEUE_WRITES",
+    "DATA_TRANSFER_INTERNAL_GBYTES",
+    "DATA_TRANSFER_EXTERNAL_GBYTES",
+    "PROXY_RESIDENTIAL_TRANSFER_GBYTES",
+    "PROXY_SERPS",
+)
+
+
+def _prices(text: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, _, price = item.partition("=")
+        name = name.strip().upper()
+        if name not in _PRICED or name in found:
+            raise ValueError
+        found[name] = _usd(price)
+    return found
+
+
+def _usd(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 10**9:
+        raise ValueError
+    return value
+
+
 def _one_of(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         for value in allowed:
@@ -341,6 +375,14 @@ SETTINGS: tuple[Setting, ...] = (
         "Days after its last use until a storage without a name, that no run made, is deleted. 0 = never. "
         "Storages of a run live as long as the run.",
     ),
+    Setting(
+        "usage_prices_usd",
+        _prices,
+        "pairs SERVICE=PRICE between commas, with services of the API's usage (" + ", ".join(_PRICED) + ")",
+        "",
+        "What one unit of a service costs in US dollars: an operation, a compute unit, 10^9 bytes. For example "
+        "ACTOR_COMPUTE_UNITS=0.3,DATASET_WRITES=0.000005. Services without a price cost 0.",
+    ),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -383,6 +425,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_log_mbytes: int
     max_record_mbytes: int
     unnamed_storage_days: int
+    usage_prices_usd: dict[str, float]
 
 
 def load_settings(

@@ -60,7 +60,13 @@ async def server(tmp_path: Path, database: Database) -> AsyncIterator[StorageSer
 
     async def add_users(tx: Tx) -> None:
         for user_id, name in USERS.items():
-            await tx.execute("INSERT INTO users VALUES (?, ?, ?, ?, 0)", user_id, name, name, f"{name}@example.com")
+            await tx.execute(
+                "INSERT INTO users (id, username, username_key, email, created_at) VALUES (?, ?, ?, ?, 0)",
+                user_id,
+                name,
+                name,
+                f"{name}@example.com",
+            )
 
     await database.write("add users", add_users)
     blobs = LocalBlobs(tmp_path / "blobs")
@@ -94,7 +100,7 @@ async def server(tmp_path: Path, database: Database) -> AsyncIterator[StorageSer
 
     routes += _aliases(routes, resolve_run)
     found.routes = routes
-    api = Api(routes, Access(Accounts(), clock, b"k" * 32), None)
+    api = Api(routes, Access(Accounts(), clock, b"k" * 32), None, reads.usage.add_transfer)
     uvicorn_server = uvicorn.Server(uvicorn.Config(api, lifespan="off", log_config=None, http=Connection))
     serving = asyncio.create_task(uvicorn_server.serve(sockets=[sock]))
     yield found

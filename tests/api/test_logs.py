@@ -66,7 +66,7 @@ class Server:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listener.getsockname()[1]
         access = Access(Accounts(), SystemClock(), b"k" * 32)
-        self.api = Api(Logs(self.store, self.jobs).routes(), access, None)
+        self.api = Api(Logs(self.store, self.jobs).routes(), access, None, lambda _caller, _bytes: None)
         self.client = ApifyClientAsync(TOKEN, api_url=f"http://127.0.0.1:{self.port}", max_retries=0)
 
     async def request(self, target: str, method: str = "GET", token: str | None = TOKEN) -> asyncio.StreamReader:

@@ -21,10 +21,13 @@ from actorium.kit import Signals
 from actorium.services.access import Access, Principal
 from actorium.services.actors import Actors
 from actorium.services.builds import Builds
+from actorium.services.charging import Charging
 from actorium.services.events import Event, SystemInfo
 from actorium.services.run_options import RunSettings, StartOptions
 from actorium.services.run_starts import RunStarts
+from actorium.services.run_stops import PlatformStops
 from actorium.services.runs import Runs
+from actorium.services.usage import Usage
 from actorium.storage import accounts, builds, catalog, jobs
 from actorium.storage.accounts import AccountReader
 from actorium.storage.db import Database, Tx
@@ -189,8 +192,10 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
 
     await db.write("prepare", prepare)
     settings = RunSettings(1024, 0, CAPACITY, 30, abort_children_with_parent=True)
-    starts = RunStarts(db, clock, signals, actors, build_service, logs, settings)
-    runs = Runs(db, clock, signals, actors, build_service, logs, settings)
+    usage = Usage(db, clock)
+    charging = Charging(db, clock, usage, PlatformStops(clock, signals, logs, settings))
+    starts = RunStarts(db, clock, signals, actors, build_service, logs, charging, settings)
+    runs = Runs(db, clock, signals, actors, build_service, logs, charging, settings)
     runtime, events, servers = FakeRuntime(clock), RecordedEvents(), FakeWebServers()
     parts = Parts(
         db=db,
@@ -199,6 +204,7 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
         runtime=runtime,
         logs=logs,
         events=events,
+        usage=usage,
         settings=EngineSettings(5, CAPACITY, "http://127.0.0.1:1", "http://127.0.0.1:1"),
         run_token=Access(AccountReader(db), clock, b"k" * 32).run_token,
         open_secret=vault.open,

@@ -11,7 +11,7 @@ from actorium.api.shapes import iso
 from actorium.domain.errors import invalid
 from actorium.domain.models import User
 from actorium.domain.queueing import Use
-from actorium.domain.usage import Quantities, month_of, shown
+from actorium.domain.usage import Prices, Quantities, month_of, shown
 from actorium.services.limits import Limits
 from actorium.services.usage import Usage
 
@@ -108,9 +108,9 @@ class AccountRoutes:
                     "dataRetentionDays": int(unlimited) if own.data_retention_days is None else own.data_retention_days,
                 },
                 "current": {
-                    "monthlyUsageUsd": 0.0,
+                    "monthlyUsageUsd": current.month_usage_usd,
                     "monthlyActorComputeUnits": current.month_compute_units,
-                    "monthlyExternalDataTransferGbytes": 0.0,
+                    "monthlyExternalDataTransferGbytes": current.month_external_bytes / 10**9,
                     "monthlyProxySerps": 0,
                     "monthlyResidentialProxyGbytes": 0.0,
                     "actorMemoryGbytes": current.used.memory_mbytes / 1024,
@@ -140,19 +140,32 @@ class AccountRoutes:
         return json_response({}, 201)
 
     async def monthly_usage(self, call: Call) -> Response:
-        """What the caller used this month, or in the month around ``date``. Nothing has a price here."""
-        used = await self._usage.monthly(call.principal, call.query.date("date"))
-        free = {"baseUnitPriceUsd": 0.0, "amountAfterVolumeDiscountUsd": 0.0, "priceTiers": []}
+        """What the caller used this month, or in the month around ``date``, at today's prices."""
+        used = await self._usage.monthly(call.principal.user_id, call.query.date("date"))
+        prices = self._usage.prices
+        total = float(prices.total(used.total))
         return data_response(
             {
                 "usageCycle": {"startAt": iso(used.start_at), "endAt": iso(used.end_at)},
-                "monthlyServiceUsage": {name: item | free for name, item in _items(used.total).items()},
+                "monthlyServiceUsage": {
+                    name: {
+                        **item,
+                        "baseUnitPriceUsd": prices.unit_usd(name),
+                        "amountAfterVolumeDiscountUsd": item["baseAmountUsd"],
+                        "priceTiers": [],
+                    }
+                    for name, item in _items(used.total, prices).items()
+                },
                 "dailyServiceUsages": [
-                    {"date": iso(day), "serviceUsage": _items(quantities), "totalUsageCreditsUsd": 0.0}
+                    {
+                        "date": iso(day),
+                        "serviceUsage": _items(quantities, prices),
+                        "totalUsageCreditsUsd": float(prices.total(quantities)),
+                    }
                     for day, quantities in used.days.items()
                 ],
-                "totalUsageCreditsUsdBeforeVolumeDiscount": 0.0,
-                "totalUsageCreditsUsdAfterVolumeDiscount": 0.0,
+                "totalUsageCreditsUsdBeforeVolumeDiscount": total,
+                "totalUsageCreditsUsdAfterVolumeDiscount": total,
             }
         )
 
@@ -182,8 +195,9 @@ class AccountRoutes:
         }
 
 
-def _items(quantities: Quantities) -> dict[str, dict[str, Any]]:
-    return {name: {"quantity": quantity, "baseAmountUsd": 0.0} for name, quantity in shown(quantities).items()}
+def _items(quantities: Quantities, prices: Prices) -> dict[str, dict[str, Any]]:
+    costs = prices.cost(quantities)
+    return {name: {"quantity": count, "baseAmountUsd": costs[name]} for name, count in shown(quantities).items()}
 
 
 def _profile(user: User) -> dict[str, Any]:

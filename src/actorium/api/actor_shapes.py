@@ -10,7 +10,7 @@ from actorium.domain.models import Actor, ActorStats, Build, EnvVar, Version
 from actorium.domain.pricing import compute_units
 from actorium.domain.secrets import value_hash
 from actorium.domain.times import iso, iso_or_none
-from actorium.kit import Clock
+from actorium.domain.usage import Prices, UsageService
 from actorium.services.actors import ActorView
 
 
@@ -46,7 +46,7 @@ def actor_shape(view: ActorView) -> dict[str, Any]:
         "taggedBuilds": {tag: _tagged(build) for tag, build in view.tagged_builds.items()},
         "actorStandby": standby,
         "standbyUrl": None,
-        "pricingInfos": [],
+        "pricingInfos": fields.get("pricingInfos") or [],
         "categories": fields.get("categories") or [],
         "notice": fields.get("notice") or "NONE",
         "stats": stats_shape(view.stats),
@@ -128,12 +128,11 @@ def _tagged(build: Build) -> dict[str, Any]:
     }
 
 
-def build_shape(build: Build, clock: Clock) -> dict[str, Any]:
+def build_shape(build: Build, now: int, prices: Prices) -> dict[str, Any]:
     """A build with every field."""
-    duration_millis = 0
-    if build.running_at is not None:
-        duration_millis = max(0, (build.finished_at or clock.now_ms()) - build.running_at)
+    duration_millis = _duration_millis(build, now)
     units = compute_units(build.options["memoryMbytes"], duration_millis)
+    cost = _cost(build, now, prices)
     stats: dict[str, Any] = {
         "durationMillis": duration_millis,
         "runTimeSecs": duration_millis / 1000,
@@ -160,8 +159,8 @@ def build_shape(build: Build, clock: Clock) -> dict[str, Any]:
         "stats": stats,
         "options": build.options,
         "usage": {"ACTOR_COMPUTE_UNITS": units},
-        "usageUsd": {"ACTOR_COMPUTE_UNITS": 0.0},
-        "usageTotalUsd": 0.0,
+        "usageUsd": {"ACTOR_COMPUTE_UNITS": cost},
+        "usageTotalUsd": cost,
         "inputSchema": build.input_schema,
         "readme": build.readme,
         "changelog": build.changelog,
@@ -170,7 +169,7 @@ def build_shape(build: Build, clock: Clock) -> dict[str, Any]:
     }
 
 
-def build_short_shape(build: Build) -> dict[str, Any]:
+def build_short_shape(build: Build, now: int, prices: Prices) -> dict[str, Any]:
     """The build as an item of a list; ``usageTotalUsd`` must be a number for the Python client."""
     return {
         "id": build.id,
@@ -179,11 +178,20 @@ def build_short_shape(build: Build) -> dict[str, Any]:
         "status": build.status.value,
         "startedAt": iso(build.started_at),
         "finishedAt": iso_or_none(build.finished_at),
-        "usageTotalUsd": 0.0,
+        "usageTotalUsd": _cost(build, now, prices),
         "buildNumber": build.build_number,
         "buildNumberInt": build_number_int(build.build_number),
         "meta": _meta(build),
     }
+
+
+def _duration_millis(build: Build, now: int) -> int:
+    return 0 if build.running_at is None else max(0, (build.finished_at or now) - build.running_at)
+
+
+def _cost(build: Build, now: int, prices: Prices) -> float:
+    mbyte_millis = build.options["memoryMbytes"] * _duration_millis(build, now)
+    return float(prices.total({UsageService.ACTOR_COMPUTE_UNITS: mbyte_millis}))
 
 
 def _meta(build: Build) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from actorium.api.logs import Logs
 from actorium.api.runs import request_meta, wait_secs
 from actorium.api.shapes import page
 from actorium.domain.models import Actor, Build
+from actorium.domain.usage import Prices
 from actorium.kit import Clock
 from actorium.services.actors import Actors
 from actorium.services.builds import Builds
@@ -18,11 +19,12 @@ from actorium.services.builds import Builds
 class BuildRoutes:
     """Handlers of the build routes."""
 
-    def __init__(self, builds: Builds, actors: Actors, clock: Clock, logs: Logs) -> None:
+    def __init__(self, builds: Builds, actors: Actors, clock: Clock, logs: Logs, prices: Prices) -> None:
         self._builds = builds
         self._actors = actors
         self._clock = clock
         self._logs = logs
+        self._prices = prices
 
     def routes(self) -> list[Route]:
         """All routes of this module."""
@@ -70,7 +72,8 @@ class BuildRoutes:
         offset, limit = call.query.page()
         desc = call.query.flag("desc")
         found, total = await self._builds.list(call.principal, actor, offset=offset, limit=limit, desc=desc)
-        items = [build_short_shape(build) for build in found]
+        now = self._clock.now_ms()
+        items = [build_short_shape(build, now, self._prices) for build in found]
         return data_response(page(items, total=total, offset=offset, limit=limit, desc=desc))
 
     async def get(self, call: Call) -> Response:
@@ -116,4 +119,4 @@ class BuildRoutes:
         return await self._builds.get_of_actor(actor, call.path["buildId"])
 
     def _answer(self, build: Build, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-        return data_response(build_shape(build, self._clock), status, headers)
+        return data_response(build_shape(build, self._clock.now_ms(), self._prices), status, headers)

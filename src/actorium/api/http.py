@@ -23,6 +23,7 @@ from actorium.services.access import Access, Principal
 _log = structlog.get_logger("actorium.api")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _FIRST_ERROR = 400
+_PRINCIPAL = "actorium.principal"
 
 MAX_BODY_BYTES = 9_437_184
 """Largest request body after decoding. docs: storages, section 2.1."""
@@ -220,28 +221,37 @@ class Router:
 class Api:
     """The ASGI application of the REST API."""
 
-    def __init__(self, routes: Iterable[Route], access: Access, public_base_url: str | None) -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        access: Access,
+        public_base_url: str | None,
+        add_transfer: Callable[[Principal, int], None],
+    ) -> None:
         self.router = Router(routes)
         self._access = access
         self._public_base_url = public_base_url
+        self._add_transfer = add_transfer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one HTTP request."""
-        started = False
+        """Serve one HTTP request. The bytes of its body and of the answer's are the caller's transfer."""
+        body_bytes = 0
 
         async def send_with_cors(message: Any) -> None:
-            nonlocal started
+            nonlocal body_bytes
             if message["type"] == "http.response.start":
-                started = True
                 message["headers"].extend(_CORS)
+            else:
+                body_bytes += len(message.get("body", b""))
             await send(message)
 
         body_is_read = False
 
         async def noted_receive() -> Any:
-            nonlocal body_is_read
+            nonlocal body_is_read, body_bytes
             message = await receive()
             body_is_read = not message.get("more_body", False)
+            body_bytes += len(message.get("body", b""))
             return message
 
         request = Request(scope, noted_receive)
@@ -266,6 +276,10 @@ class Api:
         except ApiError:
             _log.exception("answer broke off", path=redact(scope["path"]))
             raise
+        finally:
+            principal = scope.get(_PRINCIPAL)
+            if principal is not None:
+                self._add_transfer(principal, body_bytes)
 
     async def _respond(self, request: Request, headers: dict[str, str]) -> Response:
         scope = request.scope
@@ -292,7 +306,7 @@ class Api:
         call = Call(request, headers, route, path, query, self._public_base_url)
         token = bearer_token(headers) or query.get("token")
         if token:
-            call.principal_or_none = await self._access.authenticate(token)
+            call.principal_or_none = scope[_PRINCIPAL] = await self._access.authenticate(token)
         elif not route.public:
             raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")
         response = await route.handler(call)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
+from actorium.domain.charges import charged_total, event_totals, events_of, pays_for_usage
 from actorium.domain.models import Run
 from actorium.domain.pricing import compute_units
 from actorium.domain.times import iso, iso_or_none
-from actorium.domain.usage import Quantities, UsageService, shown
+from actorium.domain.usage import Prices, Quantities, shown
 from actorium.domain.web_addresses import WebAddresses
 from actorium.kit import Clock
 
@@ -15,9 +17,10 @@ from actorium.kit import Clock
 class RunShapes:
     """Renders runs; a live run's durations are those of this moment."""
 
-    def __init__(self, clock: Clock, addresses: WebAddresses) -> None:
+    def __init__(self, clock: Clock, addresses: WebAddresses, prices: Prices) -> None:
         self._clock = clock
         self._addresses = addresses
+        self._prices = prices
 
     def full(self, run: Run, base_url: str, used: Quantities | None) -> dict[str, Any]:
         """The run with every field; what it ``used`` is left out for callers who may not know (``None``)."""
@@ -42,23 +45,23 @@ class RunShapes:
             "defaultKeyValueStoreId": run.default_key_value_store_id,
             "defaultRequestQueueId": run.default_request_queue_id,
             "storageIds": run.storage_ids,
-            "platformUsageBillingModel": "USER",
+            "platformUsageBillingModel": "USER" if pays_for_usage(run) else "DEVELOPER",
             "containerUrl": self._addresses.container_url(run.container_slug),
             "isContainerServerReady": run.is_container_server_ready,
             "consoleUrl": f"{base_url}/actors/{run.actor_id}/runs/{run.id}",
         }
         if used is not None:
-            quantities = shown(used) | {UsageService.ACTOR_COMPUTE_UNITS.value: units}
-            shape["usage"] = quantities
-            shape["usageUsd"] = dict.fromkeys(quantities, 0.0)
-            shape["usageTotalUsd"] = 0.0
+            shape["usage"] = shown(used)
+            shape["usageUsd"] = self._prices.cost(used)
+            shape["usageTotalUsd"] = _total_usd(run, self._prices.total(used))
+        shape |= _pricing(run)
         # Absent until a message was ever set. docs: runs, section 1.
         if run.status_message is not None:
             shape["statusMessage"] = run.status_message
             shape["isStatusMessageTerminal"] = run.is_status_message_terminal
         return shape
 
-    def short(self, run: Run) -> dict[str, Any]:
+    def short(self, run: Run, usage_usd: Decimal) -> dict[str, Any]:
         """The run as an item of a list. ``usageTotalUsd`` must be a number for the Python client."""
         return {
             "id": run.id,
@@ -72,7 +75,7 @@ class RunShapes:
             "buildNumber": run.build_number,
             "buildNumberInt": build_number_int(run.build_number),
             "meta": _meta(run),
-            "usageTotalUsd": 0.0,
+            "usageTotalUsd": _total_usd(run, usage_usd),
             "defaultKeyValueStoreId": run.default_key_value_store_id,
             "defaultDatasetId": run.default_dataset_id,
             "defaultRequestQueueId": run.default_request_queue_id,
@@ -107,6 +110,28 @@ class RunShapes:
         }
 
 
+def _total_usd(run: Run, usage_usd: Decimal) -> float:
+    """What the run costs its user: what the Actor charges, and the services' use unless the developer pays that."""
+    return float(charged_total(run) + (usage_usd if pays_for_usage(run) else 0))
+
+
+def _pricing(run: Run) -> dict[str, Any]:
+    """Prices and charges; nothing for a run of an Actor without prices. docs: runs, section 1."""
+    if run.pricing_info is None:
+        return {}
+    shape: dict[str, Any] = {"pricingInfo": run.pricing_info}
+    events = events_of(run.pricing_info)
+    if events:
+        shape["chargedEventCounts"] = run.charged_event_counts or {}
+        shape["eventUsage"] = {
+            name: {"eventTitle": events[name]["eventTitle"], "eventTotalUsd": float(total)}
+            for name, total in event_totals(run).items()
+        }
+    if run.charging_stopped_at is not None:
+        shape["chargingStoppedAt"] = iso(run.charging_stopped_at)
+    return shape
+
+
 def _meta(run: Run) -> dict[str, Any]:
     return {"origin": run.meta.origin, "clientIp": run.meta.client_ip, "userAgent": run.meta.user_agent}
 
@@ -126,6 +151,8 @@ def _options(run: Run) -> dict[str, Any]:
         shape["maxItems"] = options.max_items
     if options.max_total_charge_usd is not None:
         shape["maxTotalChargeUsd"] = options.max_total_charge_usd
+    if options.max_total_usage_usd is not None:
+        shape["maxTotalUsageUsd"] = options.max_total_usage_usd
     return shape
 
 

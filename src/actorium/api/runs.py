@@ -233,7 +233,8 @@ class RunRoutes:
         found, total = await self._runs.list(
             call.principal, wanted, offset=offset, limit=limit, desc=desc, actor_id=actor_id, task_id=task_id
         )
-        items = [self._shapes.short(run) for run in found]
+        costs = await self._usage.costs_of(found)
+        items = [self._shapes.short(run, costs[run.id]) for run in found]
         return data_response(page(items, total=total, offset=offset, limit=limit, desc=desc))
 
     async def update(self, call: Call) -> Response:

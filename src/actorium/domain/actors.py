@@ -229,8 +229,6 @@ def check_descriptive(body: dict[str, Any]) -> dict[str, Any]:
         fields["exampleRunInput"] = {"body": example.get("body"), "contentType": example.get("contentType")}
     elif "exampleRunInput" in body and body["exampleRunInput"] is None:
         fields["exampleRunInput"] = None
-    if body.get("pricingInfos"):
-        raise invalid("Field pricingInfos must be empty: this server does not price Actors.")
     return fields
 
 

@@ -214,6 +214,7 @@ class StopReason(StrEnum):
 class RunOptions(msgspec.Struct, frozen=True):
     """Options a run was started with. ``build`` is the tag or number as requested; ``timeout_secs`` 0 = none.
 
+    ``max_total_charge_usd`` limits what the Actor charges, ``max_total_usage_usd`` what the platform's services cost;
     ``priority`` orders a user's runs that wait: larger first.
     """
 
@@ -225,6 +226,7 @@ class RunOptions(msgspec.Struct, frozen=True):
     max_total_charge_usd: float | None = None
     restart_on_error: bool = False
     priority: int = 0
+    max_total_usage_usd: float | None = None
 
 
 class RunStats(msgspec.Struct, frozen=True):
@@ -269,6 +271,8 @@ class Run(msgspec.Struct, frozen=True):
     ``queued_at`` is since when it is, or when it was last, READY; ``queue_rank`` its place among its user's READY
     runs, smallest first (``domain/queueing.py``). ``parent_run_id`` is the run whose token started it.
     ``abort_children_at`` is set while runs below an aborted one are still to be aborted; it grows with each reason.
+    ``pricing_info`` is the Actor's as the API shows it, in force when the run was made; ``charged_event_counts`` are
+    those of its events, or of items where these have a price.
     """
 
     id: str
@@ -307,6 +311,9 @@ class Run(msgspec.Struct, frozen=True):
     parent_run_id: str | None = None
     abort_children_at: int | None = None
     is_container_server_ready: bool = False
+    pricing_info: dict[str, Any] | None = None
+    charged_event_counts: dict[str, int] | None = None
+    charging_stopped_at: int | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True):

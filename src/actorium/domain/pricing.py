@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from actorium.domain.usage import compute_units_of
+
 MIN_MEMORY_MBYTES = 128
 MAX_MEMORY_MBYTES = 32_768
 MAX_TIMEOUT_SECS = 999_999_999
@@ -21,7 +23,7 @@ def disk_mbytes(memory_mbytes: int) -> int:
 
 def compute_units(memory_mbytes: int, duration_millis: int) -> float:
     """One unit is 1024 MB for an hour."""
-    return memory_mbytes / 1024 * duration_millis / 3_600_000
+    return compute_units_of(memory_mbytes * duration_millis)
 
 
 def is_valid_memory(memory_mbytes: int) -> bool:
@@ -39,3 +41,8 @@ def clamp_memory(memory_mbytes: int, definition: dict[str, object] | None) -> in
     if isinstance(lowest, int):
         memory_mbytes = max(memory_mbytes, lowest)
     return max(MIN_MEMORY_MBYTES, min(memory_mbytes, MAX_MEMORY_MBYTES))
+
+
+def start_event_count(memory_mbytes: int) -> int:
+    """How often a start counts as the event ``apify-actor-start``: once for every whole GB, at least once."""
+    return max(1, memory_mbytes // 1024)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import calendar
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
@@ -13,6 +14,7 @@ from actorium.domain.storages import StorageKind
 from actorium.domain.times import DAY_MS
 
 _UNIT_MBYTE_MILLIS = 1024 * 3_600_000
+_GBYTE = 10**9
 
 
 class UsageService(StrEnum):
@@ -26,11 +28,23 @@ class UsageService(StrEnum):
     KEY_VALUE_STORE_LISTS = "KEY_VALUE_STORE_LISTS"
     REQUEST_QUEUE_READS = "REQUEST_QUEUE_READS"
     REQUEST_QUEUE_WRITES = "REQUEST_QUEUE_WRITES"
+    DATA_TRANSFER_INTERNAL_GBYTES = "DATA_TRANSFER_INTERNAL_GBYTES"
+    DATA_TRANSFER_EXTERNAL_GBYTES = "DATA_TRANSFER_EXTERNAL_GBYTES"
+    PROXY_RESIDENTIAL_TRANSFER_GBYTES = "PROXY_RESIDENTIAL_TRANSFER_GBYTES"
+    PROXY_SERPS = "PROXY_SERPS"
 
 
 _U = UsageService
 Quantities = dict[UsageService, int]
-"""Whole numbers by service; compute units in megabyte-milliseconds, so that sums are exact."""
+"""Whole numbers by service, so that sums are exact: compute units in megabyte-milliseconds, transfers in bytes."""
+
+_PARTS_OF_UNIT = {
+    _U.ACTOR_COMPUTE_UNITS: _UNIT_MBYTE_MILLIS,
+    _U.DATA_TRANSFER_INTERNAL_GBYTES: _GBYTE,
+    _U.DATA_TRANSFER_EXTERNAL_GBYTES: _GBYTE,
+    _U.PROXY_RESIDENTIAL_TRANSFER_GBYTES: _GBYTE,
+}
+"""How many of what is counted make one unit of the API, where that is not one."""
 
 COUNTED_AS = {
     StorageKind.DATASET: {"read_count": _U.DATASET_READS, "write_count": _U.DATASET_WRITES},
@@ -97,7 +111,33 @@ def compute_units_of(mbyte_millis: int) -> float:
 
 
 def shown(quantities: Quantities) -> dict[str, int | float]:
-    """Every service with its quantity as the API gives it."""
-    found: dict[str, int | float] = {service.value: quantities.get(service, 0) for service in UsageService}
-    units = UsageService.ACTOR_COMPUTE_UNITS
-    return {**found, units.value: compute_units_of(quantities.get(units, 0))}
+    """Every service with its quantity as the API gives it: fractions of units and gigabytes, else whole numbers."""
+    return {service.value: _units(service, quantities.get(service, 0)) for service in UsageService}
+
+
+def _units(service: UsageService, quantity: int) -> int | float:
+    parts = _PARTS_OF_UNIT.get(service)
+    return quantity if parts is None else quantity / parts
+
+
+class Prices:
+    """What one unit of each service costs in US dollars; a service without a price costs nothing."""
+
+    def __init__(self, usd: Mapping[str, float]) -> None:
+        self._usd = {service: Decimal(str(usd.get(service.value, 0))) for service in UsageService}
+        self.are_zero = not any(self._usd.values())
+
+    def unit_usd(self, service: str) -> float:
+        """The price of one unit."""
+        return float(self._usd[UsageService(service)])
+
+    def cost(self, quantities: Quantities) -> dict[str, float]:
+        """Every service with what the quantity of it costs."""
+        return {service.value: float(self._cost(service, quantities.get(service, 0))) for service in UsageService}
+
+    def total(self, quantities: Quantities) -> Decimal:
+        """What everything costs together, exact to a billionth of a dollar."""
+        return sum((self._cost(service, quantity) for service, quantity in quantities.items()), Decimal())
+
+    def _cost(self, service: UsageService, quantity: int) -> Decimal:
+        return round(self._usd[service] * quantity / _PARTS_OF_UNIT.get(service, 1), 9)

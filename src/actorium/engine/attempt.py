@@ -392,7 +392,7 @@ class LiveRun:
         if step.message is not None:
             await self._say(step.message)
         # An abort between the exit and this write wins: it finds no process left and ends ABORTED.
-        while await self._parts.db.write("finish run", op) is None:
+        while await self._parts.usage.settle(self._run.id, "finish run", op) is None:
             run = await self._read()
             if run is None or run.status in TERMINAL_STATUSES:
                 break

@@ -18,7 +18,7 @@ from actorium.engine.parts import LogSink
 from actorium.kit import Clock, Signals, Tasks, forever
 from actorium.services.builds import BUILDS_TOPIC
 from actorium.services.topics import job_topic
-from actorium.storage import builds, catalog
+from actorium.storage import builds, catalog, usage
 from actorium.storage.db import Database, Tx
 
 _log = structlog.get_logger("actorium.engine")
@@ -228,6 +228,9 @@ class BuildEngine:
             # An abort that came before this write wins.
             if current.status is _S.ABORTING:
                 final = _S.ABORTED
+            if current.running_at is not None:
+                memory = current.options["memoryMbytes"]
+                await usage.add_compute_units(tx, current.user_id, memory, current.running_at, now)
             await builds.transition(
                 tx,
                 build.id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -15,7 +15,7 @@ from actorium.engine.readiness import FindWebServer
 from actorium.kit import Clock, Signals
 from actorium.runtimes import Runtime, Usage
 from actorium.services.events import EventSink
-from actorium.storage.db import Database
+from actorium.storage.db import Database, Tx
 
 
 class LogSink(Protocol):
@@ -46,6 +46,14 @@ class LogSink(Protocol):
         ...
 
 
+class UsageBook(Protocol):
+    """The part of the usage service the engine needs."""
+
+    async def settle(self, run_id: str, description: str, op: Callable[[Tx], Awaitable[Run | None]]) -> Run | None:
+        """Write ``op``, a run's end, in one transaction with what the run used and is not yet written down."""
+        ...
+
+
 class EngineSettings(msgspec.Struct, frozen=True):
     """``stop_grace_secs`` passes between SIGTERM and SIGKILL; ``queue_overtaking_secs``: see ``startable``."""
 
@@ -65,6 +73,7 @@ class Parts(msgspec.Struct, frozen=True):
     runtime: Runtime
     logs: LogSink
     events: EventSink
+    usage: UsageBook
     settings: EngineSettings
     run_token: Callable[[str], str]
     open_secret: Callable[[str], str]

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from actorium.domain.actor_prices import appended
 from actorium.domain.actors import (
     DEFAULT_RUN_OPTIONS,
     DEFAULT_STANDBY,
@@ -121,6 +122,8 @@ class Actors:
         """A new Actor, with versions where the body has them. openapi: actors_post."""
         name = check_name(body.get("name"))
         actor_id, now = new_id(), self._clock.now_ms()
+        if body.get("pricingInfos"):
+            raise invalid("Field pricingInfos must be empty for a new Actor: set prices with an update.")
         fields = check_descriptive(body)
         fields.setdefault("actorPermissionLevel", "FULL_PERMISSIONS")
         if body.get("actorStandby"):
@@ -179,6 +182,9 @@ class Actors:
             if body.get("actorStandby"):
                 standby = current.fields.get("actorStandby") or DEFAULT_STANDBY
                 changed_fields["actorStandby"] = merge_standby(standby, body["actorStandby"])
+            if body.get("pricingInfos") is not None:
+                priced = current.fields.get("pricingInfos") or []
+                changed_fields["pricingInfos"] = appended(priced, body["pricingInfos"], now)
             changed = msgspec.structs.replace(
                 current,
                 name=name or current.name,

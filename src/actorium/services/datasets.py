@@ -18,6 +18,7 @@ from actorium.domain.storages import Access, Guarded, Reference, Storage, Storag
 from actorium.kit import Clock
 from actorium.services.access import Principal
 from actorium.services.block_merging import BlockMerging
+from actorium.services.charging import Change, Charging
 from actorium.services.storages import ReadCounts, Storages, open_storage, refusal
 from actorium.storage import datasets, storages
 from actorium.storage.datasets import Block, Found, SchemaUncheckedError
@@ -179,13 +180,16 @@ async def _check_items(schema: dict[str, Any], new: NewItems) -> None:
 
 
 class Datasets:
-    """The dataset service."""
+    """The dataset service. ``charging`` is told of items that a run is charged for."""
 
-    def __init__(self, db: Database, clock: Clock, reads: ReadCounts, merging: BlockMerging) -> None:
+    def __init__(
+        self, db: Database, clock: Clock, reads: ReadCounts, merging: BlockMerging, charging: Charging | None = None
+    ) -> None:
         self._db = db
         self._clock = clock
         self._reads = reads
         self._merging = merging
+        self._charging = charging
         # Schemas of datasets by id; a dataset keeps the one it was created with.
         self._schemas: dict[str, dict[str, Any]] = {}
 
@@ -200,15 +204,18 @@ class Datasets:
             await _check_items(self._schemas[reference.id], new)
             checked_id = reference.id
 
-        async def op(tx: Tx) -> str:
-            dataset_id = await datasets.append(tx, condition, args, new, now, checked_id=checked_id)
-            if dataset_id is None:
+        async def op(tx: Tx) -> tuple[str, Change | None]:
+            appended = await datasets.append(tx, condition, args, new, now, checked_id=checked_id)
+            if appended is None:
                 raise await refusal(tx, principal, StorageKind.DATASET, reference)
-            return dataset_id
+            charged = None
+            if appended.charged_run_id is not None and self._charging is not None and new.count:
+                charged = await self._charging.charge_items(tx, appended.charged_run_id, new.count, now)
+            return appended.dataset_id, charged
 
         while True:
             try:
-                dataset_id = await self._db.write("push dataset items", op, lane=reference.lane)
+                dataset_id, charged = await self._db.write("push dataset items", op, lane=reference.lane)
             except SchemaUncheckedError as unchecked:
                 # The name may have gone to another dataset by the second time; then its schema is asked for.
                 await _check_items(unchecked.schema, new)
@@ -219,6 +226,8 @@ class Datasets:
             else:
                 self._merging.note(dataset_id)
                 self._reads.usage.add(principal, StorageKind.DATASET, write_count=new.count)
+                if charged is not None and self._charging is not None:
+                    await self._charging.announce(charged)
                 return
 
     async def open_items(

@@ -21,7 +21,7 @@ from actorium.storage.db import Database, Tx
 class InUse(msgspec.Struct, frozen=True):
     """What a user has in use ``at`` a moment and what is ``allowed``, with what is ``set`` for this user alone.
 
-    ``month_compute_units`` are those of the current UTC month. Waiting runs use nothing.
+    What is of the month, is of the current UTC one. Waiting runs use nothing.
     """
 
     at: int
@@ -31,6 +31,8 @@ class InUse(msgspec.Struct, frozen=True):
     actor_count: int
     task_count: int
     month_compute_units: float
+    month_external_bytes: int
+    month_usage_usd: float
 
 
 class Limits:
@@ -55,7 +57,7 @@ class Limits:
     async def current(self, principal: Principal) -> InUse:
         """What the caller has in use now."""
         now = self._clock.now_ms()
-        used = (await self._usage.monthly(principal, now)).total
+        used = (await self._usage.monthly(principal.user_id, now)).total
         units = compute_units_of(used.get(UsageService.ACTOR_COMPUTE_UNITS, 0))
 
         async def op(tx: Tx) -> InUse:
@@ -68,6 +70,8 @@ class Limits:
                 actor_count=await catalog.count_actors(tx, principal.user_id),
                 task_count=await tasks.count_tasks(tx, principal.user_id),
                 month_compute_units=units,
+                month_external_bytes=used.get(UsageService.DATA_TRANSFER_EXTERNAL_GBYTES, 0),
+                month_usage_usd=float(self._usage.prices.total(used)),
             )
 
         return await self._db.read("use of limits", op)

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from actorium.domain.actor_prices import collapsed, in_force
 from actorium.domain.errors import ApiError, ErrorType, invalid
-from actorium.domain.models import Build, Run, RunOptions
+from actorium.domain.models import Actor, Build, Run, RunOptions
 from actorium.domain.pricing import (
     MAX_MEMORY_MBYTES,
     MAX_TIMEOUT_SECS,
@@ -102,6 +103,20 @@ def resurrected_options(run: Run, asked: StartOptions, build: Build | None) -> R
         if (value := getattr(asked, name)) is not None:
             changes[name] = value
     return msgspec.structs.replace(run.options, **changes)
+
+
+def run_pricing(actor: Actor, options: RunOptions, now: int) -> dict[str, Any] | None:
+    """The pricing a run of ``actor`` starts with; ``None`` without one. Raises 400 for a limit below its minimum."""
+    info = in_force(actor.fields.get("pricingInfos") or [], now)
+    if info is None:
+        return None
+    minimum, limit = info.get("minimalMaxTotalChargeUsd"), options.max_total_charge_usd
+    if minimum is not None and limit is not None and limit < minimum:
+        raise ApiError(
+            ErrorType.MAX_TOTAL_CHARGE_USD_BELOW_MINIMUM,
+            f"Parameter maxTotalChargeUsd has an invalid value {limit:g}: this Actor needs at least {minimum:g}.",
+        )
+    return collapsed(info)
 
 
 def _given(asked: StartOptions) -> dict[str, Any]:

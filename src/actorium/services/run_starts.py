@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Protocol
 
+from actorium.domain.charges import counts_items, first_counts
 from actorium.domain.inputs import RunInput, complete_input
 from actorium.domain.models import Actor, Build, GeneralAccess, JobStatus, Meta, Run, RunStats, Wanted
 from actorium.domain.queueing import queue_rank
 from actorium.domain.storages import StorageSchemas
 from actorium.kit import Clock, Signals, new_id, random_text
 from actorium.services.access import Principal
+from actorium.services.charging import Change, Charging
 from actorium.services.queueing import admit
-from actorium.services.run_options import RunSettings, StartOptions, check_options, chosen_build, resolve_options
+from actorium.services.run_options import (
+    RunSettings,
+    StartOptions,
+    check_options,
+    chosen_build,
+    resolve_options,
+    run_pricing,
+)
 from actorium.services.topics import CHILD_ABORTS_TOPIC, RUNS_TOPIC
-from actorium.storage import jobs, key_value_stores, storages
+from actorium.storage import datasets, jobs, key_value_stores, storages
 from actorium.storage.db import Database, Tx
 
 _LOWER_CASE = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -54,6 +64,7 @@ class RunStarts:
         actors: ActorLookup,
         builds: BuildLookup,
         logs: LogOpening,
+        charging: Charging,
         settings: RunSettings,
     ) -> None:
         self._db = db
@@ -62,6 +73,7 @@ class RunStarts:
         self._actors = actors
         self._builds = builds
         self._logs = logs
+        self._charging = charging
         self._settings = settings
 
     async def start(
@@ -83,11 +95,14 @@ class RunStarts:
         defaults = actor.default_run_options
         build = await self._builds.resolve_build(actor, chosen_build(asked, defaults))
         options = resolve_options(asked, defaults, build, self._settings)
+        now = self._clock.now_ms()
+        pricing_info = run_pricing(actor, options, now)
+        counts = first_counts(pricing_info, options.memory_mbytes)
         stored = complete_input(build.input_schema, body)
         schemas = StorageSchemas.of(build.actor_definition)
-        run_id, now = new_id(), self._clock.now_ms()
+        run_id = new_id()
 
-        async def op(tx: Tx) -> Run:
+        async def op(tx: Tx) -> tuple[Run, Change | None]:
             await admit(tx, self._settings.capacity, principal.user_id, options.memory_mbytes)
             parent = await self._parent(tx, principal.run_id, now)
             ids = await storages.create_default_storages(
@@ -130,12 +145,19 @@ class RunStarts:
                 queued_at=now,
                 queue_rank=queue_rank(options.priority, has_parent=principal.run_id is not None),
                 parent_run_id=principal.run_id,
+                pricing_info=pricing_info,
+                charged_event_counts=counts,
             )
             await jobs.insert_run(tx, run)
-            return run
+            if counts_items(counts):
+                await datasets.charge_run(tx, ids.dataset, run_id)
+            return run, await self._charging.stop_at_limit(tx, run, Decimal(), now)
 
-        run = await self._db.write("start run", op)
+        run, stopped = await self._db.write("start run", op)
         self._logs.open(run.id)
+        if stopped is not None:
+            await self._charging.announce(stopped)
+            return stopped[1]
         self._signals.send(RUNS_TOPIC)
         if run.parent_run_id is not None:
             self._signals.send(CHILD_ABORTS_TOPIC)

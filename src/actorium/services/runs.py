@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
 import msgspec
 
+from actorium.domain.actor_prices import START_EVENT
+from actorium.domain.charges import with_more
 from actorium.domain.errors import ApiError, ErrorType, not_found
 from actorium.domain.models import (
     TERMINAL_STATUSES,
@@ -20,14 +23,16 @@ from actorium.domain.models import (
     GeneralAccess,
     JobStatus,
     Run,
-    StopReason,
     Wanted,
 )
+from actorium.domain.pricing import start_event_count
 from actorium.domain.queueing import queue_rank
 from actorium.kit import Clock, Signals, wait_until
 from actorium.services.access import Principal
+from actorium.services.charging import Change, Charging
 from actorium.services.queueing import admit
 from actorium.services.run_options import RunSettings, StartOptions, check_options, resurrected_options
+from actorium.services.run_stops import ask_to_end
 from actorium.services.topics import CHILD_ABORTS_TOPIC, RUNS_TOPIC, job_topic, run_topic
 from actorium.storage import jobs, storages
 from actorium.storage.db import Database, Tx
@@ -104,6 +109,7 @@ class Runs:
         actors: ActorLookup,
         builds: BuildLookup,
         logs: LogLifecycle,
+        charging: Charging,
         settings: RunSettings,
     ) -> None:
         self._db = db
@@ -112,6 +118,7 @@ class Runs:
         self._actors = actors
         self._builds = builds
         self._logs = logs
+        self._charging = charging
         self._settings = settings
 
     async def get(self, principal: Principal | None, run_id: str) -> Run:
@@ -200,32 +207,12 @@ class Runs:
     async def abort(self, run: Run, *, gracefully: bool) -> Run:
         """Ask for the end of a run; a finished one stays as it is. openapi: actorRun_abort_post."""
         now = self._clock.now_ms()
-        window_ends = now + round(self._settings.abort_grace_secs * 1000) if gracefully else now
-        reason = StopReason.GRACEFUL_ABORT if gracefully else StopReason.ABORT
 
         async def op(tx: Tx) -> Run | None:
             current = await jobs.get_run(tx, run.id, for_update=True)
-            if current is None or current.status in TERMINAL_STATUSES:
-                return current
-            if self._settings.abort_children_with_parent:
-                await jobs.want_children_aborted(tx, current, now)
-            if current.status is _S.READY:
-                return await jobs.transition(tx, run.id, {_S.READY}, _S.ABORTED, finished_at=now, wanted=Wanted.STOP)
-            if current.status is _S.ABORTING:
-                if gracefully or current.stop_reason is StopReason.ABORT:
-                    return current
-                return await jobs.update(tx, run.id, {_S.ABORTING}, stop_at=now, stop_reason=reason)
-            # A run that is timing out was told to end already: no new window.
-            stop_at = window_ends if current.status is _S.RUNNING else now
-            return await jobs.transition(
-                tx,
-                run.id,
-                {_S.RUNNING, _S.TIMING_OUT},
-                _S.ABORTING,
-                wanted=Wanted.STOP,
-                stop_at=stop_at,
-                stop_reason=reason,
-            )
+            if current is None:
+                return None
+            return await ask_to_end(tx, current, self._settings, gracefully=gracefully, now=now)
 
         aborted = await self._db.write("abort run", op)
         if aborted is None:
@@ -246,12 +233,15 @@ class Runs:
             build = await self._builds.resolve_build(actor, asked.build)
         now = self._clock.now_ms()
 
-        async def op(tx: Tx) -> tuple[Run | None, Run | None]:
+        async def op(tx: Tx) -> tuple[Run | None, Run | None, Change | None]:
             current = await jobs.get_run(tx, run.id, for_update=True)
             if current is None or current.status not in TERMINAL_STATUSES:
-                return current, None
+                return current, None, None
             options = resurrected_options(current, asked, build)
             await admit(tx, self._settings.capacity, current.user_id, options.memory_mbytes)
+            counts = current.charged_event_counts
+            if counts is not None and START_EVENT in counts:
+                counts = with_more(current, START_EVENT, start_event_count(options.memory_mbytes))
             stats = msgspec.structs.replace(current.stats, resurrect_count=current.stats.resurrect_count + 1)
             ready = await jobs.transition(
                 tx,
@@ -270,20 +260,27 @@ class Runs:
                 is_platform_message=False,
                 options=options,
                 stats=stats,
+                charged_event_counts=counts,
+                charging_stopped_at=None,
                 build_id=build.id if build else current.build_id,
                 build_number=build.build_number if build else current.build_number,
                 queued_at=now,
                 queue_rank=queue_rank(options.priority, has_parent=current.parent_run_id is not None),
             )
-            return current, ready
+            if ready is None or counts == current.charged_event_counts:
+                return current, ready, None
+            return current, ready, await self._charging.stop_at_limit(tx, ready, Decimal(), now)
 
-        before, ready = await self._db.write("resurrect run", op)
+        before, ready, stopped = await self._db.write("resurrect run", op)
         if before is None:
             raise not_found("Actor run")
         if ready is None:
             raise ApiError(ErrorType.INVALID_INPUT, f"Cannot resurrect an Actor run with the {before.status} status")
         self._logs.open(run.id)
         await self._logs.platform_line(run.id, now, f"ACTOR: Resurrecting Actor run from {before.status} status.")
+        if stopped is not None:
+            await self._charging.announce(stopped)
+            return stopped[1]
         self._signals.send(RUNS_TOPIC)
         return ready
 

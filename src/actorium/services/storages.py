@@ -22,6 +22,7 @@ from actorium.domain.storages import (
     parse_reference,
 )
 from actorium.domain.store_schemas import check_store_schema
+from actorium.domain.usage import Prices
 from actorium.kit import Clock, Tasks, forever
 from actorium.services.access import Principal
 from actorium.services.flushes import Flushes
@@ -46,13 +47,13 @@ class ReadCounts:
     A crash loses at most the last seconds of read counts, ``accessed_at`` and ``usage``, which is written along.
     """
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database, clock: Clock, prices: Prices | None = None) -> None:
         self._db = db
         self._clock = clock
         self._pending: dict[tuple[StorageKind, str], tuple[int, dict[str, int]]] = {}
         self.flushes = Flushes(db)
         self._tasks = Tasks("read-counts")
-        self.usage = Usage(db, clock)
+        self.usage = Usage(db, clock, prices)
 
     async def start(self) -> None:
         """Begin flushing."""

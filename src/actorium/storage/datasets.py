@@ -77,10 +77,17 @@ class SchemaUncheckedError(Exception):
         self.schema = schema
 
 
+class Appended(msgspec.Struct, frozen=True):
+    """Where items went. ``charged_run_id`` is the run that is charged for each of them, if one is."""
+
+    dataset_id: str
+    charged_run_id: str | None
+
+
 async def append(
     tx: Tx, condition: str, args: Sequence[Any], new: NewItems, now: int, *, checked_id: str | None = None
-) -> str | None:
-    """Append to the dataset the ``condition`` finds, and return its id; ``None`` when it finds none.
+) -> Appended | None:
+    """Append to the dataset the ``condition`` finds; ``None`` when it finds none.
 
     The update locks the row, so concurrent pushes get their places one after the other. Raises
     ``SchemaUncheckedError`` unless the dataset has no schema or is ``checked_id``.
@@ -88,7 +95,7 @@ async def append(
     row = await tx.fetchrow(
         "UPDATE datasets SET item_count = item_count + ?, clean_item_count = clean_item_count + ?, "
         "write_count = write_count + ?, storage_bytes = storage_bytes + ?, modified_at = ?, accessed_at = ? "
-        f"WHERE {condition} AND (schema_json IS NULL OR id = ?) RETURNING id, item_count, fields_json",
+        f"WHERE {condition} AND (schema_json IS NULL OR id = ?) RETURNING id, item_count, fields_json, charged_run_id",
         new.count,
         new.clean_count,
         new.count,
@@ -112,7 +119,12 @@ async def append(
             await tx.execute(_INSERT_BLOCK, dataset_id, index, count, len(items), items)
             index += count
         await _add_fields(tx, dataset_id, row["fields_json"], new.fields)
-    return dataset_id
+    return Appended(dataset_id, row["charged_run_id"])
+
+
+async def charge_run(tx: Tx, dataset_id: str, run_id: str) -> None:
+    """Let a run be charged for every item from now on."""
+    await tx.execute("UPDATE datasets SET charged_run_id = ? WHERE id = ?", run_id, dataset_id)
 
 
 _INSERT_BLOCK = (

@@ -19,7 +19,7 @@ from actorium.domain.models import (
     Wanted,
 )
 from actorium.domain.states import TRANSITIONS
-from actorium.domain.usage import UsageService, by_day
+from actorium.domain.usage import UsageService
 from actorium.storage import run_counts, usage
 from actorium.storage.db import Row, Tx, placeholders
 
@@ -37,9 +37,11 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "options": msgspec.json.Decoder(RunOptions).decode,
     "stats": msgspec.json.Decoder(RunStats).decode,
     "storage_ids": msgspec.json.Decoder(dict[str, dict[str, str]]).decode,
+    "pricing_info": _decode_object,
+    "charged_event_counts": msgspec.json.Decoder(dict[str, int]).decode,
 }
 """How a stored value becomes that of the field; other fields are stored as they are. ``None`` stays ``None``."""
-_JSON = {"meta", "options", "stats", "storage_ids"}
+_JSON = {"meta", "options", "stats", "storage_ids", "pricing_info", "charged_event_counts"}
 
 
 def _column(field: str) -> str:
@@ -60,6 +62,8 @@ _COLUMNS = [(field, _column(field), _READ.get(field)) for field in Run.__struct_
 
 
 def _value(field: str, value: Any) -> Any:
+    if value is None:
+        return None
     if field in _JSON:
         return _encode(value).decode()
     return int(value) if isinstance(value, bool) else value
@@ -272,7 +276,7 @@ async def update_handle(tx: Tx, attempt_id: str, handle: Any) -> None:
 
 
 async def finish_attempt(tx: Tx, attempt_id: str, finished_at: int, exit_: Any) -> None:
-    """Note how an attempt ended, and book its memory and time as its user's."""
+    """Note how an attempt ended, and book its memory and time as its run's and its user's."""
     ended = await tx.fetchrow(
         "UPDATE attempts SET finished_at = ?, exit_json = ? WHERE id = ? AND finished_at IS NULL "
         "RETURNING run_id, created_at",
@@ -282,13 +286,10 @@ async def finish_attempt(tx: Tx, attempt_id: str, finished_at: int, exit_: Any) 
     )
     run = None if ended is None else await get_run(tx, ended["run_id"])
     if ended is not None and run is not None:
-        await usage.add_of_users(
-            tx,
-            {
-                (run.user_id, day): {UsageService.ACTOR_COMPUTE_UNITS: millis * run.options.memory_mbytes}
-                for day, millis in by_day(ended["created_at"], finished_at)
-            },
-        )
+        memory, begun = run.options.memory_mbytes, ended["created_at"]
+        total = {UsageService.ACTOR_COMPUTE_UNITS: max(0, finished_at - begun) * memory}
+        await usage.add_of_runs(tx, {run.id: total})
+        await usage.add_compute_units(tx, run.user_id, memory, begun, finished_at)
 
 
 async def list_attempts(tx: Tx, run_id: str) -> list[Attempt]:

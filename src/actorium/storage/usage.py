@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from actorium.domain.usage import Quantities, UsageService
-from actorium.storage.db import Tx
+from actorium.domain.usage import Quantities, UsageService, by_day
+from actorium.storage.db import Tx, placeholders
+
+_MOST_IDS = 500
 
 # In the order of keys, so that servers adding at once do not wait for each other in a circle. Whoever is deleted
 # meanwhile is passed over.
@@ -39,10 +41,25 @@ async def add_of_users(tx: Tx, used: Mapping[tuple[str, int], Quantities]) -> No
         await tx.executemany(_ADD_OF_USER, sorted(rows))
 
 
-async def of_run(tx: Tx, run_id: str) -> Quantities:
-    """What a run used of the storages."""
-    rows = await tx.fetch("SELECT service, quantity FROM run_usage WHERE run_id = ?", run_id)
-    return {UsageService(row["service"]): row["quantity"] for row in rows}
+async def add_compute_units(tx: Tx, user_id: str, memory_mbytes: int, start_at: int, end_at: int) -> None:
+    """Book memory that was used from one moment to another on its days."""
+    days = by_day(start_at, end_at)
+    await add_of_users(
+        tx, {(user_id, day): {UsageService.ACTOR_COMPUTE_UNITS: millis * memory_mbytes} for day, millis in days}
+    )
+
+
+async def of_runs(tx: Tx, run_ids: Sequence[str]) -> dict[str, Quantities]:
+    """What runs used, those that used something by their ids; without what their live attempts take."""
+    found: dict[str, Quantities] = {}
+    for start in range(0, len(run_ids), _MOST_IDS):
+        part = run_ids[start : start + _MOST_IDS]
+        rows = await tx.fetch(
+            f"SELECT run_id, service, quantity FROM run_usage WHERE run_id IN ({placeholders(len(part))})", *part
+        )
+        for row in rows:
+            found.setdefault(row["run_id"], {})[UsageService(row["service"])] = row["quantity"]
+    return found
 
 
 async def of_user(tx: Tx, user_id: str, start_at: int, end_at: int) -> dict[int, Quantities]:

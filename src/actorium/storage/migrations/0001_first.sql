@@ -173,7 +173,10 @@ CREATE TABLE runs (
   queue_rank BIGINT NOT NULL,
   memory_mbytes BIGINT NOT NULL,
   parent_run_id TEXT,
-  abort_children_at BIGINT
+  abort_children_at BIGINT,
+  pricing_info_json TEXT,
+  charged_event_counts_json TEXT,
+  charging_stopped_at BIGINT
 );
 CREATE INDEX runs_by_user ON runs (user_id, started_at, id);
 CREATE INDEX runs_by_actor ON runs (actor_id, user_id, started_at, id);
@@ -197,8 +200,17 @@ CREATE TABLE attempts (
 );
 CREATE INDEX attempts_left ON attempts (run_id) WHERE removed = 0;
 
--- What runs used of the storages by their tokens, and users in all, by the names of the API; added up every few
--- seconds. ACTOR_COMPUTE_UNITS are in megabyte-milliseconds and only kept for users. day_at: the UTC day's first moment.
+-- Charges made with an idempotency key; the same key charges nothing until then.
+CREATE TABLE charge_keys (
+  run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+  idempotency_key TEXT NOT NULL,
+  expires_at BIGINT NOT NULL,
+  PRIMARY KEY (run_id, idempotency_key)
+);
+
+-- What runs used of the services by their tokens, and users in all, by the names of the API; added up every few
+-- seconds and at the end of a run. ACTOR_COMPUTE_UNITS are in megabyte-milliseconds, of attempts and builds that are
+-- over; transfers in bytes. day_at: the UTC day's first moment.
 CREATE TABLE run_usage (
   run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
   service TEXT NOT NULL,
@@ -229,6 +241,7 @@ CREATE TABLE datasets (
   url_signing_secret_key TEXT NOT NULL,
   schema_json TEXT,
   fields_json TEXT,
+  charged_run_id TEXT,
   merged_index BIGINT NOT NULL DEFAULT 0,
   item_count BIGINT NOT NULL DEFAULT 0,
   clean_item_count BIGINT NOT NULL DEFAULT 0,
