@@ -307,5 +307,5 @@ async def test_a_stop_amid_a_flush_counts_once(
             await asyncio.sleep(0)
         await counts.stop()
     assert (await service.resolve(jane, kind, made.id)).counters["read_count"] == 12
-    used = await service.reads.usage.monthly(jane, None)
+    used = await service.reads.usage.monthly(jane.user_id, None)
     assert used.total == {UsageService.DATASET_READS: 12}
