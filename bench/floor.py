@@ -298,6 +298,17 @@ def application(store: SqliteFloor | PostgresFloor) -> Starlette:
         body = b"[" + b",".join(block.replace(b"\n", b",") for block in blocks) + b"]"
         return Response(body, media_type="application/json; charset=utf-8")
 
+    async def export(request: Request) -> Response:
+        path, query = request.path_params, request.query_params
+        offsets = range(0, int(query["count"]), int(query["step"]))
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for offset in offsets:
+                for block in await store.read(path["id"], offset, offsets.step):
+                    yield block
+
+        return StreamingResponse(pieces(), media_type="application/json")
+
     async def copy(request: Request) -> Response:
         async def pieces() -> AsyncIterator[bytes]:
             with open(request.query_params["file"], "rb", buffering=0) as file:  # noqa: PTH123
@@ -357,6 +368,7 @@ def application(store: SqliteFloor | PostgresFloor) -> Starlette:
             Route("/v2/request-queues", create("queues"), methods=["POST"]),
             Route("/v2/datasets/{id}/items", checked(push), methods=["POST"]),
             Route("/v2/datasets/{id}/items", checked(read)),
+            Route("/v2/datasets/{id}/export", checked(export)),
             Route("/v2/key-value-stores/{id}/records/{key}", checked(put), methods=["PUT"]),
             Route("/v2/key-value-stores/{id}/records/{key}", checked(get)),
             Route(f"{queue_path}/requests", checked(add), methods=["POST"]),

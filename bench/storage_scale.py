@@ -61,29 +61,33 @@ def _download(server: Server, path: str) -> tuple[int, float]:
 
 def exports(server: Server, floor: Server) -> None:
     """A large dataset in every way it can be read, and what that takes."""
-    path = f"{new(server, 'datasets')}/items"
+    path, bare = f"{new(server, 'datasets')}/items", new(floor, "datasets")
     item = {"url": "https://example.com/product/1", "title": "A product", "price": 10.5, "stock": 7, "text": "x" * 880}
+    pushes = int(130 * SCALE)
     body = msgspec.json.encode([item] * 8000)
-    load.run(server, [request("POST", path, body)] * int(130 * SCALE), connections=2)
+    load.run(server, [request("POST", path, body)] * pushes, connections=2)
+    load.run(floor, [request("POST", f"{bare}/items", body)] * pushes, connections=2)
     with tempfile.NamedTemporaryFile() as file:
-        for _ in range(int(130 * SCALE)):
+        for _ in range(pushes):
             file.write(body)
         file.flush()
-        _exports(server, floor, path, file.name)
+        rows = f"{bare}/export?step=8000&count={8000 * pushes}"
+        _exports(server, floor, path, {"a copy": f"/copy?file={file.name}", "the floor's rows": rows})
 
 
-def _exports(server: Server, floor: Server, path: str, copy: str) -> None:
+def _exports(server: Server, floor: Server, path: str, peers: dict[str, str]) -> None:
     for format_ in ("json", "jsonl", "csv", "xlsx"):
         server.forget_peak()
         size, secs = _download(server, f"{path}?format={format_}")
         ratios = ""
         if format_ in ("json", "jsonl"):
-            pairs = [
-                (_download(server, f"{path}?format={format_}")[1], _download(floor, f"/copy?file={copy}")[1])
-                for _ in range(5)
-            ]
-            secs = statistics.median(exported for exported, _ in pairs)
-            ratios = f", {statistics.median(copied for _, copied in pairs) / secs:.2f} of the speed of a copy"
+            took: dict[str, list[float]] = {"ours": [], **{name: [] for name in peers}}
+            for _ in range(5):
+                took["ours"].append(_download(server, f"{path}?format={format_}")[1])
+                for name, peer in peers.items():
+                    took[name].append(_download(floor, peer)[1])
+            secs = statistics.median(took["ours"])
+            ratios = "".join(f", {statistics.median(took[name]) / secs:.2f} of the speed of {name}" for name in peers)
         print(
             f"  {format_:5} {size / 1e6:6.0f} MB in {secs:6.1f} s ({size / 1e6 / secs:5.0f} MB/s){ratios}, "
             f"at most {server.peak_mbytes():.0f} MB resident",
@@ -91,9 +95,10 @@ def _exports(server: Server, floor: Server, path: str, copy: str) -> None:
         )
 
 
-def large_queue(server: Server) -> None:
-    """The calls of a crawl on a large queue and on small ones, in turns."""
+def large_queue(server: Server, floor: Server) -> None:
+    """The calls of a crawl on a large queue and on small ones, in turns; and how much slower adds to the floor get."""
     total = int(1_000_000 * SCALE)
+    bare = filled_queue(floor, total)
     large = filled_queue(server, total)
     added = total
     speeds: dict[str, dict[str, list[float]]] = {call: {"small": [], "large": []} for call in ("add", "lock", "handle")}
@@ -103,7 +108,13 @@ def large_queue(server: Server) -> None:
             added += SMALL
             for call, per_sec in found.items():
                 speeds[call][which].append(per_sec)
-    for call, found in speeds.items():
+    added = total
+    bare_speeds: dict[str, list[float]] = {"small": [], "large": []}
+    for _ in range(ROUNDS):
+        for which, queue in (("small", filled_queue(floor, SMALL)), ("large", bare)):
+            bare_speeds[which].append(load.run(floor, batches(queue, SMALL // 25, added)).per_sec)
+            added += SMALL
+    for call, found in (*speeds.items(), ("floor", bare_speeds)):
         at_large, at_small = statistics.median(found["large"]), statistics.median(found["small"])
         print(
             f"  {call:6} with {total:,} requests {at_large:6.0f}/s, with {SMALL:,} {at_small:6.0f}/s: "
@@ -147,7 +158,7 @@ def measure(ours: Server, floor: Server) -> None:
     """Everything."""
     parts: list[Callable[[], None]] = [
         lambda: many_lockers(ours),
-        lambda: large_queue(ours),
+        lambda: large_queue(ours, floor),
         lambda: deep_pages(ours),
         lambda: exports(ours, floor),
     ]

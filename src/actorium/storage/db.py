@@ -18,7 +18,7 @@ from actorium.domain.errors import ApiError, ErrorType
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The newest migration this program knows."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
