@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from actorium.domain.errors import ApiError
 from actorium.domain.requests import Client, NewRequest, decode_cursor, encode_cursor, parse_request, request_id
-from actorium.domain.storages import StorageKind
+from actorium.domain.storages import Reference, StorageKind
 from actorium.services.access import Principal
 from actorium.services.request_queues import RequestQueues
 from actorium.services.storages import ReadCounts, Storages
+from actorium.storage import queues
 from actorium.storage.db import Database, Tx
 from actorium.storage.sqlite import SqliteDatabase
 from fakes.clock import FakeClock
@@ -160,6 +161,40 @@ async def test_locks_that_expire_together_keep_the_order_in_which_they_were_take
     desk.clock.advance(1)
     await desk.add("4")
     assert await desk.head() == ["2", "1", "3", "4"]
+
+
+async def test_a_lock_reads_only_what_it_locks_also_when_the_statistics_know_nothing_of_the_queue(
+    desk: Desk, add_user: Callable[[str, str], Awaitable[Principal]]
+) -> None:
+    if desk.db.name != "postgres":
+        return  # SQLite plans without statistics
+    owner = await add_user("V" * 17, "other")
+    other, _ = await Storages(desk.db, desk.clock, desk.reads).get_or_create(
+        owner, StorageKind.REQUEST_QUEUE, None, None
+    )
+    old = Desk(desk.db, desk.clock, owner, other.id)
+    for start in range(0, 2000, 500):
+        await old.add(*(f"old-{n}" for n in range(start, start + 500)))
+
+    async def analyze(tx: Tx) -> None:
+        await tx.execute("ANALYZE requests")
+
+    await desk.db.write("analyze", analyze)
+    await desk.add(*(f"new-{n}" for n in range(500)))
+
+    async def lock_and_look(tx: Tx) -> tuple[int, int]:
+        queue = await queues.open_for_change(tx, Reference(desk.id, id=desk.id), desk.owner.user_id)
+        assert queue is not None
+        locked = await queues.lock_head(tx, queue, A, limit=25, lock_secs=60, now=desk.clock.now_ms())
+        row = await tx.fetchrow(
+            "SELECT seq_tup_read + idx_tup_fetch AS seen FROM pg_stat_xact_user_tables WHERE relname = 'requests'"
+        )
+        assert row is not None
+        return len(locked), row["seen"]
+
+    count, seen = await desk.db.write("lock and look", lock_and_look)
+    assert count == 25
+    assert seen <= 100
 
 
 async def test_locks_belong_to_a_client_key_or_a_run(desk: Desk) -> None:

@@ -52,6 +52,8 @@ class Tx(Protocol):
     """``FOR UPDATE SKIP LOCKED`` where several writers can meet, nothing where there is one."""
     for_update: str
     """``FOR UPDATE`` where several writers can meet, nothing where there is one."""
+    row_address: str
+    """The column with a row's place: within one statement the shortest way from a subquery to its rows."""
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[Row]:
         """All rows of the result."""

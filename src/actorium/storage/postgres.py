@@ -49,6 +49,7 @@ class _PostgresTx:
 
     skip_locked = "FOR UPDATE SKIP LOCKED"
     for_update = "FOR UPDATE"
+    row_address = "ctid"
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection

@@ -301,9 +301,10 @@ async def lock_head(tx: Tx, queue: Queue, client: Client, *, limit: int, lock_se
     rows = await tx.fetch(
         "UPDATE requests SET order_no = head.position + CASE WHEN order_no > 0 THEN CAST(? AS BIGINT) "
         "ELSE CAST(? AS BIGINT) END, lock_expires_at = ?, lock_client_key = ?, lock_run_id = ? "
-        "FROM (SELECT available.id AS head_id, ROW_NUMBER() OVER (ORDER BY available.place) AS position "
-        f"FROM (SELECT id, order_no AS place {_AVAILABLE}) AS available) AS head "
-        "WHERE queue_id = ? AND id = head.head_id RETURNING order_no, head_json",
+        # By address: by their ids, PostgreSQL reads all of a queue that is younger than its statistics.
+        "FROM (SELECT available.address, ROW_NUMBER() OVER (ORDER BY available.place) AS position "
+        f"FROM (SELECT {tx.row_address} AS address, order_no AS place {_AVAILABLE}) AS available) AS head "
+        f"WHERE requests.{tx.row_address} = head.address RETURNING order_no, head_json",
         first - 1,
         -first - limit,
         expires_at,
@@ -314,7 +315,6 @@ async def lock_head(tx: Tx, queue: Queue, client: Client, *, limit: int, lock_se
         reach,
         now,
         limit,
-        queue.id,
     )
     queue.write_count += len(rows)
     return [row["head_json"] for row in sorted(rows, key=lambda row: row["order_no"])]

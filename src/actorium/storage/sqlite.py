@@ -48,6 +48,7 @@ class _SqliteTx:
 
     skip_locked = ""
     for_update = ""
+    row_address = "rowid"
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
