@@ -58,6 +58,7 @@ from actorium.services.access import Access, Principal
 from actorium.services.accounts import Accounts
 from actorium.services.actors import Actors
 from actorium.services.block_merging import BlockMerging
+from actorium.services.budgets import Budgets, BudgetSettings
 from actorium.services.builds import Builds
 from actorium.services.charging import Charging
 from actorium.services.datasets import Datasets
@@ -218,10 +219,17 @@ class Platform:
         )
         stops = PlatformStops(clock, self.signals, self.logs, run_settings)
         self.charging = Charging(self.db, clock, self.reads.usage, stops)
-        self.starts = RunStarts(
-            self.db, clock, self.signals, self.actors, self.builds, self.logs, self.charging, run_settings
+        self.budgets = Budgets(
+            self.db,
+            clock,
+            self.reads.usage,
+            self.charging,
+            stops,
+            BudgetSettings(settings.max_monthly_usage_usd, settings.abort_runs_at_monthly_limit),
         )
-        self.runs = Runs(self.db, clock, self.signals, self.actors, self.builds, self.logs, self.charging, run_settings)
+        parts = (self.db, clock, self.signals, self.actors, self.builds, self.logs, self.charging, self.budgets)
+        self.starts = RunStarts(*parts, run_settings)
+        self.runs = Runs(*parts, run_settings)
         self.tasks = Tasks(self.db, clock, self.actors, self.builds, self.starts, self._abort_runs_of_task)
         self.events = Events(self.runs, clock)
         self.runtime = ProcessRuntime(settings.data_dir / "runs")
@@ -293,7 +301,7 @@ class Platform:
         ]
 
         return [
-            *AccountRoutes(self.accounts, limits, self.reads.usage).routes(),
+            *AccountRoutes(self.accounts, limits, self.reads.usage, self.budgets).routes(),
             *ActorRoutes(self.actors, versions).routes(),
             *BuildRoutes(self.builds, self.actors, self.clock, logs, self.prices).routes(),
             *runs.routes(),
@@ -333,6 +341,7 @@ class Platform:
         await self.builder.open()
         await self.proxy.start()
         await self.supervisor.start()
+        await self.budgets.start()
         await self.child_aborts.start()
         await self.build_engine.start()
 
@@ -345,6 +354,7 @@ class Platform:
         """Stop everything, storage last. Live runs go on without a server."""
         await self.build_engine.stop()
         await self.child_aborts.stop()
+        await self.budgets.stop()
         await self.supervisor.stop()
         await self.prober.stop()
         await self.events.stop()

@@ -383,6 +383,21 @@ SETTINGS: tuple[Setting, ...] = (
         "What one unit of a service costs in US dollars: an operation, a compute unit, 10^9 bytes. For example "
         "ACTOR_COMPUTE_UNITS=0.3,DATASET_WRITES=0.000005. Services without a price cost 0.",
     ),
+    Setting(
+        "max_monthly_usage_usd",
+        _usd,
+        "a number of at least 0, 0 for no limit",
+        "0",
+        "What the services that a user uses in a month (UTC) may cost, for users who have set no limit of their own. "
+        "Then new starts are refused with 402.",
+    ),
+    Setting(
+        "abort_runs_at_monthly_limit",
+        _switch,
+        "true or false",
+        "false",
+        "Whether the runs of a user whose month is used up are aborted gracefully; else they go on.",
+    ),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -426,6 +441,8 @@ class Settings(msgspec.Struct, frozen=True):
     max_record_mbytes: int
     unnamed_storage_days: int
     usage_prices_usd: dict[str, float]
+    max_monthly_usage_usd: float
+    abort_runs_at_monthly_limit: bool
 
 
 def load_settings(

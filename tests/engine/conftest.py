@@ -20,6 +20,7 @@ from actorium.engine.supervisor import Supervisor
 from actorium.kit import Signals
 from actorium.services.access import Access, Principal
 from actorium.services.actors import Actors
+from actorium.services.budgets import Budgets, BudgetSettings
 from actorium.services.builds import Builds
 from actorium.services.charging import Charging
 from actorium.services.events import Event, SystemInfo
@@ -193,9 +194,11 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
     await db.write("prepare", prepare)
     settings = RunSettings(1024, 0, CAPACITY, 30, abort_children_with_parent=True)
     usage = Usage(db, clock)
-    charging = Charging(db, clock, usage, PlatformStops(clock, signals, logs, settings))
-    starts = RunStarts(db, clock, signals, actors, build_service, logs, charging, settings)
-    runs = Runs(db, clock, signals, actors, build_service, logs, charging, settings)
+    stops = PlatformStops(clock, signals, logs, settings)
+    charging = Charging(db, clock, usage, stops)
+    budgets = Budgets(db, clock, usage, charging, stops, BudgetSettings(0, abort_runs_at_monthly_limit=False))
+    starts = RunStarts(db, clock, signals, actors, build_service, logs, charging, budgets, settings)
+    runs = Runs(db, clock, signals, actors, build_service, logs, charging, budgets, settings)
     runtime, events, servers = FakeRuntime(clock), RecordedEvents(), FakeWebServers()
     parts = Parts(
         db=db,

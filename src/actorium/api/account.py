@@ -12,6 +12,7 @@ from actorium.domain.errors import invalid
 from actorium.domain.models import User
 from actorium.domain.queueing import Use
 from actorium.domain.usage import Prices, Quantities, month_of, shown
+from actorium.services.budgets import Budgets
 from actorium.services.limits import Limits
 from actorium.services.usage import Usage
 
@@ -46,10 +47,11 @@ class UserLookup(Protocol):
 class AccountRoutes:
     """Handlers of the user routes."""
 
-    def __init__(self, users: UserLookup, limits: Limits, usage: Usage) -> None:
+    def __init__(self, users: UserLookup, limits: Limits, usage: Usage, budgets: Budgets) -> None:
         self._users = users
         self._limits = limits
         self._usage = usage
+        self._budgets = budgets
 
     def routes(self) -> list[Route]:
         """All routes of this module."""
@@ -88,6 +90,7 @@ class AccountRoutes:
     async def limits(self, call: Call) -> Response:
         """What the server allows, and what the caller uses of it."""
         current = await self._limits.current(call.principal)
+        monthly_limit = await self._budgets.monthly_limit(call.principal.user_id)
         start_at, end_at = month_of(current.at)
         own = current.set
         unlimited = 1_000_000_000.0
@@ -95,7 +98,7 @@ class AccountRoutes:
             {
                 "monthlyUsageCycle": {"startAt": iso(start_at), "endAt": iso(end_at)},
                 "limits": {
-                    "maxMonthlyUsageUsd": unlimited if own.max_monthly_usage_usd is None else own.max_monthly_usage_usd,
+                    "maxMonthlyUsageUsd": unlimited if monthly_limit is None else monthly_limit,
                     "maxMonthlyActorComputeUnits": unlimited,
                     "maxMonthlyExternalDataTransferGbytes": unlimited,
                     "maxMonthlyProxySerps": int(unlimited),

@@ -74,6 +74,7 @@ def start_options(query: Query) -> StartOptions:
         memory_mbytes=query.integer("memory"),
         max_items=max_items,
         max_total_charge_usd=query.number("maxTotalChargeUsd", minimum=0),
+        max_total_usage_usd=query.number("maxTotalUsageUsd", minimum=0),
         restart_on_error=query.flag_or_none("restartOnError"),
         priority=query.integer("priority"),
     )
@@ -181,6 +182,8 @@ class RunRoutes:
 
     async def _begin(self, call: Call, data: bytes, start: Start, reference: str) -> Run:
         asked = start_options(call.query)
+        if asked.max_total_usage_usd == 0:
+            raise invalid("Query parameter maxTotalUsageUsd has an invalid value 0: it must be greater than zero.")
         if asked.max_total_charge_usd == 0:
             raise ApiError(
                 ErrorType.MAX_TOTAL_CHARGE_USD_MUST_BE_GREATER_THAN_ZERO,

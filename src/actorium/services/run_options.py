@@ -40,6 +40,7 @@ class StartOptions(msgspec.Struct, frozen=True):
     max_total_charge_usd: float | None = None
     restart_on_error: bool | None = None
     priority: int | None = None
+    max_total_usage_usd: float | None = None
 
 
 def over_task(asked: StartOptions, options: dict[str, Any]) -> StartOptions:
@@ -80,6 +81,7 @@ def resolve_options(asked: StartOptions, defaults: dict[str, Any], build: Build,
             "max_total_charge_usd": merged.get("maxTotalChargeUsd"),
             "restart_on_error": bool(merged.get("restartOnError")),
             "priority": asked.priority or 0,
+            "max_total_usage_usd": asked.max_total_usage_usd,
         },
         RunOptions,
     )
@@ -99,6 +101,8 @@ def resurrected_options(run: Run, asked: StartOptions, build: Build | None) -> R
                 "Parameters mismatched: Maximum cost per run cannot be decreased when resurrecting run",
             )
         changes["max_total_charge_usd"] = asked.max_total_charge_usd or None
+    if asked.max_total_usage_usd is not None:
+        changes["max_total_usage_usd"] = asked.max_total_usage_usd or None
     for name in ("build", "timeout_secs", "max_items", "restart_on_error", "priority"):
         if (value := getattr(asked, name)) is not None:
             changes[name] = value

@@ -12,6 +12,7 @@ from actorium.domain.queueing import queue_rank
 from actorium.domain.storages import StorageSchemas
 from actorium.kit import Clock, Signals, new_id, random_text
 from actorium.services.access import Principal
+from actorium.services.budgets import Budgets
 from actorium.services.charging import Change, Charging
 from actorium.services.queueing import admit
 from actorium.services.run_options import (
@@ -65,6 +66,7 @@ class RunStarts:
         builds: BuildLookup,
         logs: LogOpening,
         charging: Charging,
+        budgets: Budgets,
         settings: RunSettings,
     ) -> None:
         self._db = db
@@ -74,6 +76,7 @@ class RunStarts:
         self._builds = builds
         self._logs = logs
         self._charging = charging
+        self._budgets = budgets
         self._settings = settings
 
     async def start(
@@ -100,6 +103,7 @@ class RunStarts:
         counts = first_counts(pricing_info, options.memory_mbytes)
         stored = complete_input(build.input_schema, body)
         schemas = StorageSchemas.of(build.actor_definition)
+        await self._budgets.check_month(principal.user_id)
         run_id = new_id()
 
         async def op(tx: Tx) -> tuple[Run, Change | None]:

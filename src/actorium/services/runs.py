@@ -29,6 +29,7 @@ from actorium.domain.pricing import start_event_count
 from actorium.domain.queueing import queue_rank
 from actorium.kit import Clock, Signals, wait_until
 from actorium.services.access import Principal
+from actorium.services.budgets import Budgets
 from actorium.services.charging import Change, Charging
 from actorium.services.queueing import admit
 from actorium.services.run_options import RunSettings, StartOptions, check_options, resurrected_options
@@ -110,6 +111,7 @@ class Runs:
         builds: BuildLookup,
         logs: LogLifecycle,
         charging: Charging,
+        budgets: Budgets,
         settings: RunSettings,
     ) -> None:
         self._db = db
@@ -119,6 +121,7 @@ class Runs:
         self._builds = builds
         self._logs = logs
         self._charging = charging
+        self._budgets = budgets
         self._settings = settings
 
     async def get(self, principal: Principal | None, run_id: str) -> Run:
@@ -231,6 +234,7 @@ class Runs:
         if asked.build is not None:
             actor = await self._actors.get(run.actor_id)
             build = await self._builds.resolve_build(actor, asked.build)
+        await self._budgets.check_month(run.user_id)
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> tuple[Run | None, Run | None, Change | None]:
