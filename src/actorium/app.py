@@ -29,6 +29,7 @@ from actorium.api.datasets import DatasetRoutes
 from actorium.api.http import Api, Route, mount
 from actorium.api.key_value_stores import KeyValueStoreRoutes
 from actorium.api.logs import Logs
+from actorium.api.metamorph import MetamorphRoutes
 from actorium.api.request_queues import RequestQueueRoutes
 from actorium.api.run_shapes import RunShapes
 from actorium.api.run_sync import RunSync
@@ -66,6 +67,7 @@ from actorium.services.health import Health
 from actorium.services.jobs import Jobs
 from actorium.services.key_value_stores import KeyValueStores
 from actorium.services.limits import Limits
+from actorium.services.metamorph import Metamorphs
 from actorium.services.queueing import Queueing
 from actorium.services.record_values import decoded_chunks
 from actorium.services.request_queues import RequestQueues
@@ -293,6 +295,7 @@ class Platform:
         limits = Limits(self.db, self.clock, self.reads.usage, capacity_of(self.settings))
         queues = RequestQueues(self.db, self.clock, self.reads)
         datasets = Datasets(self.db, self.clock, self.reads, self.merging, self.charging)
+        metamorphs = Metamorphs(self.db, self.clock, self.signals, self.actors, self.builds, self.logs)
         run_sync = RunSync(self.runs, self.records, datasets)
         storage_routes = [
             *DatasetRoutes(self.storages, datasets).routes(),
@@ -305,6 +308,7 @@ class Platform:
             *ActorRoutes(self.actors, versions).routes(),
             *BuildRoutes(self.builds, self.actors, self.clock, logs, self.prices).routes(),
             *runs.routes(),
+            *MetamorphRoutes(metamorphs, runs).routes(),
             *TaskRoutes(self.tasks, self.accounts).routes(),
             *run_sync.routes("/v2/actors/{actorId}", "actor", runs.begin),
             *run_sync.routes("/v2/actor-tasks/{actorTaskId}", "actorTask", runs.begin_of_task),

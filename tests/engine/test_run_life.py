@@ -121,6 +121,8 @@ async def test_restart_on_error_starts_anew_and_counts(engine: Engine) -> None:
     run, process = await engine.running(restart_on_error=True)
     for number in (2, 3, 4):
         engine.runtime.end(process, code=1)
+        await engine.quiet()
+        engine.clock.advance(number - 2)
         process = await engine.process_of(run, number)
     engine.runtime.end(process, code=1)
     done = await engine.ended(run)

@@ -59,9 +59,15 @@ class LiveProgram(Program):
         self.runtime = getattr(self, "runtime", None) or FakeRuntime(self.clock)
         self.events = SentEvents()
         parts = self.platform.supervisor._parts
-        parts = msgspec.structs.replace(parts, runtime=self.runtime, events=self.events)
+        parts = msgspec.structs.replace(
+            parts, runtime=self.runtime, events=self.events, find_web_server=self._find_web_server
+        )
         self.platform.supervisor = Supervisor(parts)
         await self.platform.supervisor.start()
+
+    @staticmethod
+    async def _find_web_server(_host: str, _port: int) -> str | None:
+        return None
 
     async def crash(self) -> None:
         await self.platform.supervisor.stop()

@@ -77,8 +77,8 @@ NONE = Observation(Life.NONE)
 GONE = Observation(Life.GONE)
 
 
-def exited(code: int | None, *, at: int = NOW, oom: bool = False, restarts: tuple[int, ...] = ()) -> Observation:
-    return Observation(Life.EXITED, code, oom, at, restarts)
+def exited(code: int | None, *, at: int = NOW, oom: bool = False) -> Observation:
+    return Observation(Life.EXITED, code, oom, at)
 
 
 def test_ready_is_launched_but_not_by_a_server_that_stops() -> None:
@@ -136,13 +136,41 @@ def test_an_exit_decides_the_status() -> None:
     assert step.status is S.FAILED
 
 
+def restarted_at(*times: int) -> Run:
+    options = RunOptions("latest", 60, 256, 512, restart_on_error=True)
+    return a_run(options=options, stats=RunStats(restarts_at=times))
+
+
 def test_restart_on_error_three_times_a_minute() -> None:
-    run = a_run(options=RunOptions("latest", 60, 256, 512, restart_on_error=True))
-    assert plan(run, exited(1), NOW) == Launch("restart_count")
-    assert plan(run, exited(1, restarts=(NOW - 1, NOW - 2)), NOW) == Launch("restart_count")
-    assert isinstance(plan(run, exited(1, restarts=(NOW - 1, NOW - 2, NOW - 3)), NOW), Finish)
-    assert plan(run, exited(1, restarts=(NOW - 1, NOW - 2, NOW - 60_000)), NOW) == Launch("restart_count")
-    assert plan(run, exited(0), NOW) == Finish(S.SUCCEEDED)
+    later = NOW + 2000
+    assert plan(restarted_at(), exited(1), NOW) == Launch("restart_count")
+    assert plan(restarted_at(NOW - 1, NOW - 2), exited(1), later) == Launch("restart_count")
+    assert isinstance(plan(restarted_at(NOW - 1, NOW - 2, NOW - 3), exited(1), later), Finish)
+    assert plan(restarted_at(NOW - 1, NOW - 2, later - 60_000), exited(1), later) == Launch("restart_count")
+    assert plan(restarted_at(), exited(0), NOW) == Finish(S.SUCCEEDED)
+
+
+def test_the_second_restart_waits_a_second_and_the_third_two() -> None:
+    assert plan(restarted_at(NOW - 5), exited(1), NOW) == Wait(NOW + 1000)
+    assert plan(restarted_at(NOW - 5), exited(1), NOW + 1000) == Launch("restart_count")
+    assert plan(restarted_at(NOW - 5, NOW - 6), exited(1), NOW) == Wait(NOW + 2000)
+    assert plan(restarted_at(NOW - 5), exited(1), NOW, may_launch=False) == Park()
+
+
+def test_what_was_due_when_the_last_attempt_was_accounted_for_is_still_due() -> None:
+    due = Observation(Life.NONE, due=Launch("reboot_count"))
+    assert plan(a_run(), due, NOW) == Launch("reboot_count")
+    assert plan(a_run(), due, NOW, may_launch=False) == Park()
+    assert plan(a_run(wanted=Wanted.METAMORPH, stop_at=NOW), due, NOW) == Launch()
+    assert plan(a_run(status=S.ABORTING, wanted=Wanted.STOP), due, NOW) == Finish(S.ABORTED)
+
+
+@pytest.mark.parametrize("seen", [NONE, GONE, exited(0, at=NOW - 1), exited(1, at=NOW - 1), exited(137)])
+def test_metamorph_kills_and_goes_on_however_the_old_process_ended(seen: Observation) -> None:
+    run = a_run(wanted=Wanted.METAMORPH, stop_at=NOW)
+    assert plan(run, LIVE, NOW) == Stop(kill=True)
+    assert plan(run, seen, NOW) == Launch()
+    assert plan(run, seen, NOW, may_launch=False) == Park()
 
 
 def test_a_vanished_process_is_a_migration() -> None:

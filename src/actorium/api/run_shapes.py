@@ -55,6 +55,16 @@ class RunShapes:
             shape["usageUsd"] = self._prices.cost(used)
             shape["usageTotalUsd"] = _total_usd(run, self._prices.total(used))
         shape |= _pricing(run)
+        if run.metamorphs:
+            shape["metamorphs"] = [
+                {
+                    "createdAt": iso(metamorph.created_at),
+                    "actorId": metamorph.actor_id,
+                    "buildId": metamorph.build_id,
+                    "inputKey": metamorph.input_key,
+                }
+                for metamorph in run.metamorphs
+            ]
         # Absent until a message was ever set. docs: runs, section 1.
         if run.status_message is not None:
             shape["statusMessage"] = run.status_message
@@ -95,7 +105,7 @@ class RunShapes:
             "rebootCount": stats.reboot_count,
             "restartCount": stats.restart_count,
             "resurrectCount": stats.resurrect_count,
-            "metamorph": stats.metamorph,
+            "metamorph": len(run.metamorphs),
             "memAvgBytes": mem_avg,
             "memMaxBytes": stats.mem_max_bytes,
             "memCurrentBytes": stats.mem_current_bytes,

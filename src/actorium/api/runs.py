@@ -148,6 +148,10 @@ class RunRoutes:
         """The run the path of this call names."""
         return await self._runs.get(call.principal_or_none, call.path["runId"])
 
+    async def find_own(self, call: Call) -> Run:
+        """The caller's own run that the path of this call names."""
+        return await self._runs.get_own(call.principal, call.path["runId"])
+
     async def last_run(self, call: Call) -> Run:
         """The run ``runs/last`` of an Actor means in this call."""
         actor = await self._actors.resolve(call.principal, call.path["actorId"])
@@ -170,7 +174,7 @@ class RunRoutes:
         wait = wait_secs(call.query)
         run = await self._runs.wait(await begin(call, await call.body()), wait)
         location = f"{call.public_base_url}/v2/actor-runs/{run.id}"
-        return await self._answer(call, run, 201, {"Location": location})
+        return await self.answer(call, run, 201, {"Location": location})
 
     async def begin(self, call: Call, data: bytes) -> Run:
         """The run of an Actor that this call starts, with ``data`` as its input."""
@@ -197,17 +201,17 @@ class RunRoutes:
     async def get(self, call: Call) -> Response:
         """One run."""
         wait = wait_secs(call.query)
-        return await self._answer(call, await self._runs.wait(await self.find(call), wait))
+        return await self.answer(call, await self._runs.wait(await self.find(call), wait))
 
     async def get_last(self, find: FindRun, call: Call) -> Response:
         """The caller's last run of an Actor or task."""
         wait = wait_secs(call.query)
-        return await self._answer(call, await self._runs.wait(await find(call), wait))
+        return await self.answer(call, await self._runs.wait(await find(call), wait))
 
     async def get_of_actor(self, call: Call) -> Response:
         """One run, by way of its Actor."""
         wait = wait_secs(call.query)
-        return await self._answer(call, await self._runs.wait(await self._of_actor(call), wait))
+        return await self.answer(call, await self._runs.wait(await self.find_of_actor(call), wait))
 
     async def list(self, call: Call) -> Response:
         """The caller's runs."""
@@ -243,17 +247,17 @@ class RunRoutes:
     async def update(self, call: Call) -> Response:
         """Replace the status message, or say who may read the run."""
         change = _message_update(await call.json_object())
-        run = await self._runs.get_own(call.principal, call.path["runId"])
-        return await self._answer(call, await self._runs.update(run, change))
+        run = await self.find_own(call)
+        return await self.answer(call, await self._runs.update(run, change))
 
     async def delete(self, call: Call) -> Response:
         """Delete a finished run."""
-        await self._runs.delete(await self._runs.get_own(call.principal, call.path["runId"]))
+        await self._runs.delete(await self.find_own(call))
         return Response(status_code=204)
 
     async def abort(self, call: Call) -> Response:
         """Abort a run, ``gracefully`` or at once."""
-        return await self._abort(call, await self._runs.get_own(call.principal, call.path["runId"]))
+        return await self._abort(call, await self.find_own(call))
 
     async def abort_last(self, find: FindRun, call: Call) -> Response:
         """Abort the last run."""
@@ -261,29 +265,29 @@ class RunRoutes:
 
     async def abort_of_actor(self, call: Call) -> Response:
         """Abort a run, by way of its Actor."""
-        return await self._abort(call, await self._of_actor(call))
+        return await self._abort(call, await self.find_of_actor(call))
 
     async def _abort(self, call: Call, run: Run) -> Response:
-        return await self._answer(call, await self._runs.abort(run, gracefully=call.query.flag("gracefully")))
+        return await self.answer(call, await self._runs.abort(run, gracefully=call.query.flag("gracefully")))
 
     async def resurrect(self, call: Call) -> Response:
         """Resurrect a finished run."""
-        run = await self._runs.get_own(call.principal, call.path["runId"])
-        return await self._answer(call, await self._runs.resurrect(run, start_options(call.query)))
+        run = await self.find_own(call)
+        return await self.answer(call, await self._runs.resurrect(run, start_options(call.query)))
 
     async def resurrect_of_actor(self, call: Call) -> Response:
         """Resurrect a finished run, by way of its Actor."""
-        run = await self._of_actor(call)
-        return await self._answer(call, await self._runs.resurrect(run, start_options(call.query)))
+        run = await self.find_of_actor(call)
+        return await self.answer(call, await self._runs.resurrect(run, start_options(call.query)))
 
     async def reboot(self, call: Call) -> Response:
         """Start the run's process anew."""
-        run = await self._runs.get_own(call.principal, call.path["runId"])
-        return await self._answer(call, await self._runs.reboot(run))
+        run = await self.find_own(call)
+        return await self.answer(call, await self._runs.reboot(run))
 
     async def reboot_last(self, find: FindRun, call: Call) -> Response:
         """Start the last run's process anew."""
-        return await self._answer(call, await self._runs.reboot(await find(call)))
+        return await self.answer(call, await self._runs.reboot(await find(call)))
 
     async def log(self, call: Call) -> Response:
         """The run's log."""
@@ -295,11 +299,13 @@ class RunRoutes:
         run = await find(call)
         return await self._logs.log_response(call, run.id, f"run-{run.id}.log")
 
-    async def _of_actor(self, call: Call) -> Run:
+    async def find_of_actor(self, call: Call) -> Run:
+        """The caller's own run that the path of this call names, of the Actor it names."""
         actor = await self._actors.resolve(call.principal, call.path["actorId"])
         return await self._runs.get_own(call.principal, call.path["runId"], actor.id)
 
-    async def _answer(self, call: Call, run: Run, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    async def answer(self, call: Call, run: Run, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+        """The answer that shows a run to the caller."""
         used = await self._usage.of_run(call.principal_or_none, run)
         shown = await self._queueing.explained(run)
         return data_response(self._shapes.full(shown, call.public_base_url, used), status, headers)

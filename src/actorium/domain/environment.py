@@ -27,7 +27,6 @@ class Surroundings(msgspec.Struct, frozen=True):
     standby_url: str
     started_at: str
     timeout_at: str | None
-    input_key: str = "INPUT"
 
 
 def run_environment(run: Run, around: Surroundings, version_env: dict[str, str]) -> dict[str, str]:
@@ -77,7 +76,7 @@ def run_environment(run: Run, around: Surroundings, version_env: dict[str, str])
         "DEFAULT_DATASET_ID": run.default_dataset_id,
         "DEFAULT_KEY_VALUE_STORE_ID": run.default_key_value_store_id,
         "DEFAULT_REQUEST_QUEUE_ID": run.default_request_queue_id,
-        "INPUT_KEY": around.input_key,
+        "INPUT_KEY": run.input_key,
         "MEMORY_MBYTES": str(run.options.memory_mbytes),
         "STARTED_AT": around.started_at,
         "TIMEOUT_AT": around.timeout_at,

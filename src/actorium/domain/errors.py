@@ -47,6 +47,7 @@ class ErrorType(Enum):
     INVALID_VALUE = ("invalid-value", 400)
     JOB_FINISHED = ("job-finished", 403)
     MAX_ITEMS_MUST_BE_GREATER_THAN_ZERO = ("max-items-must-be-greater-than-zero", 400)
+    MAX_METAMORPHS_EXCEEDED = ("max-metamorphs-exceeded", 400)
     MAX_TOTAL_CHARGE_USD_BELOW_MINIMUM = ("max-total-charge-usd-below-minimum", 400)
     MAX_TOTAL_CHARGE_USD_MUST_BE_GREATER_THAN_ZERO = ("max-total-charge-usd-must-be-greater-than-zero", 400)
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405)

@@ -195,12 +195,14 @@ class Wanted(StrEnum):
 
     RUN: keep it running. STOP: end it for good. RESTART: end the attempt and start another (reboot).
     MIGRATE: end the attempt; another one continues where there is a server again.
+    METAMORPH: end the attempt; the next one is of the Actor the run belongs to by now.
     """
 
     RUN = "run"
     STOP = "stop"
     RESTART = "restart"
     MIGRATE = "migrate"
+    METAMORPH = "metamorph"
 
 
 class StopReason(StrEnum):
@@ -233,7 +235,8 @@ class RunStats(msgspec.Struct, frozen=True):
     """Counters and measurements of a run over all its attempts. CPU usage in percent of one core.
 
     ``duration_millis``, ``cpu_secs`` and ``mem_byte_secs`` hold what ended attempts add up to,
-    ``attempt_cpu_secs`` and ``attempt_mem_byte_secs`` what the live one has used so far.
+    ``attempt_cpu_secs`` and ``attempt_mem_byte_secs`` what the live one has used so far. ``restarts_at`` are the
+    times of recent restarts on error.
     """
 
     input_body_len: int = 0
@@ -241,7 +244,6 @@ class RunStats(msgspec.Struct, frozen=True):
     reboot_count: int = 0
     restart_count: int = 0
     resurrect_count: int = 0
-    metamorph: int = 0
     mem_max_bytes: int = 0
     mem_current_bytes: int = 0
     cpu_max_usage: float = 0.0
@@ -253,6 +255,7 @@ class RunStats(msgspec.Struct, frozen=True):
     mem_byte_secs: float = 0.0
     attempt_cpu_secs: float = 0.0
     attempt_mem_byte_secs: float = 0.0
+    restarts_at: tuple[int, ...] = ()
 
     def averages(self, duration_millis: int) -> tuple[float, float]:
         """``(cpu_avg_usage, mem_avg_bytes)`` over a total of ``duration_millis``."""
@@ -261,6 +264,15 @@ class RunStats(msgspec.Struct, frozen=True):
             return 0.0, 0.0
         cpu_secs = self.cpu_secs + self.attempt_cpu_secs
         return cpu_secs / secs * 100, (self.mem_byte_secs + self.attempt_mem_byte_secs) / secs
+
+
+class Metamorph(msgspec.Struct, frozen=True):
+    """A run's change into another Actor; ``input_key`` is ``None`` when it was given no input."""
+
+    created_at: int
+    actor_id: str
+    build_id: str
+    input_key: str | None
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -314,6 +326,17 @@ class Run(msgspec.Struct, frozen=True):
     pricing_info: dict[str, Any] | None = None
     charged_event_counts: dict[str, int] | None = None
     charging_stopped_at: int | None = None
+    metamorphs: tuple[Metamorph, ...] = ()
+
+    @property
+    def input_key(self) -> str:
+        """The record of the default key-value store that is the input of the next attempt."""
+        return metamorph_input_key(len(self.metamorphs)) if self.metamorphs else "INPUT"
+
+
+def metamorph_input_key(number: int) -> str:
+    """The record with the input of a run's metamorph, counted from 1. docs: runs, section 4.9."""
+    return f"INPUT-METAMORPH-{number}"
 
 
 class Attempt(msgspec.Struct, frozen=True):

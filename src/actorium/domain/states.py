@@ -16,6 +16,8 @@ from actorium.domain.models import JobStatus, Run, StopReason, Wanted
 RESTART_LIMIT = 3
 """Restarts on error within ``RESTART_WINDOW_MS``; then the run fails. docs: ACTOR_RESTART_ON_ERROR."""
 RESTART_WINDOW_MS = 60_000
+RESTART_PAUSE_MS = 1000
+"""Pause before a restart on error for each recent one, so that the first one comes at once."""
 
 _S = JobStatus
 
@@ -52,29 +54,30 @@ class Life(Enum):
     """It vanished, and nobody saw how."""
 
 
+class Launch(msgspec.Struct, frozen=True):
+    """Start an attempt; ``counter`` is the statistic of the run that counts it, if one does."""
+
+    counter: str | None = None
+
+
 class Observation(msgspec.Struct, frozen=True):
     """What is known of the newest attempt; exit fields are meaningful when EXITED.
 
-    ``exited_at`` is when the main process ended; ``restarts_at`` are the times of recent restarts on error.
+    ``exited_at`` is when the main process ended. ``due`` is how the next attempt was to be started when the last one
+    was accounted for, should that not have come about yet; meaningful when NONE.
     """
 
     life: Life
     exit_code: int | None = None
     oom_killed: bool = False
     exited_at: int | None = None
-    restarts_at: tuple[int, ...] = ()
+    due: Launch | None = None
 
 
 class Wait(msgspec.Struct, frozen=True):
     """Nothing to do until the clock reads ``until`` or something changes."""
 
     until: int | None = None
-
-
-class Launch(msgspec.Struct, frozen=True):
-    """Start an attempt; ``counter`` is the statistic of the run that counts it, if one does."""
-
-    counter: str | None = None
 
 
 class Notify(msgspec.Struct, frozen=True):
@@ -135,10 +138,12 @@ def _plan_aborting(run: Run, seen: Observation, now: int) -> Step:
 
 
 def _plan_running(run: Run, seen: Observation, now: int, *, may_launch: bool) -> Step:
-    launch: Step = Launch("migration_count") if may_launch else Park()
+    if run.wanted is Wanted.METAMORPH and seen.life is not Life.LIVE:
+        # However the old Actor ended: the run is the new one's since the request was answered.
+        return Launch() if may_launch else Park()
     match seen.life:
         case Life.NONE | Life.GONE:
-            return launch
+            return (seen.due or Launch("migration_count")) if may_launch else Park()
         case Life.EXITED:
             return _plan_exited(run, seen, now, may_launch=may_launch)
         case Life.LIVE:
@@ -149,7 +154,7 @@ def _plan_running(run: Run, seen: Observation, now: int, *, may_launch: bool) ->
             if run.wanted is Wanted.MIGRATE and run.stop_at is not None and now < run.stop_at:
                 window = (("migrating", {"timeRemainingSecs": (run.stop_at - now) / 1000}),)
                 return Notify(window, min(run.stop_at, run.timeout_at or run.stop_at))
-            return Stop(kill=run.wanted is Wanted.RESTART)
+            return Stop(kill=run.wanted in (Wanted.RESTART, Wanted.METAMORPH))
     raise AssertionError(f"unknown {seen.life}")
 
 
@@ -161,10 +166,18 @@ def _plan_exited(run: Run, seen: Observation, now: int, *, may_launch: bool) -> 
         return Launch(counter) if may_launch else Park()
     if seen.exit_code == 0 and not seen.oom_killed:
         return Finish(_S.SUCCEEDED)
-    recent = sum(1 for at in seen.restarts_at if at > now - RESTART_WINDOW_MS)
-    if run.options.restart_on_error and recent < RESTART_LIMIT:
-        return Launch("restart_count") if may_launch else Park()
-    return Finish(_S.FAILED, _failure_message(run, seen))
+    recent = len(recent_restarts(run, now))
+    if not run.options.restart_on_error or recent >= RESTART_LIMIT:
+        return Finish(_S.FAILED, _failure_message(run, seen))
+    if not may_launch:
+        return Park()
+    due_at = (seen.exited_at or now) + recent * RESTART_PAUSE_MS
+    return Launch("restart_count") if now >= due_at else Wait(due_at)
+
+
+def recent_restarts(run: Run, now: int) -> tuple[int, ...]:
+    """When a run was restarted on error, as far back as it counts against ``RESTART_LIMIT``."""
+    return tuple(at for at in run.stats.restarts_at if at > now - RESTART_WINDOW_MS)
 
 
 def _timeout_message(run: Run) -> str:

@@ -12,7 +12,19 @@ import structlog
 
 from actorium.domain.models import TERMINAL_STATUSES, Attempt, JobStatus, Origin, Run, StopReason
 from actorium.domain.pricing import cpu_cores
-from actorium.domain.states import Finish, Launch, Life, Notify, Observation, Park, Stop, TimeOut, Wait, plan
+from actorium.domain.states import (
+    Finish,
+    Launch,
+    Life,
+    Notify,
+    Observation,
+    Park,
+    Stop,
+    TimeOut,
+    Wait,
+    plan,
+    recent_restarts,
+)
 from actorium.engine.launch import Ended, LostRaceError, launch, open_log
 from actorium.engine.parts import Meter, Parts
 from actorium.engine.readiness import until_ready
@@ -48,7 +60,8 @@ class LiveRun:
         self._exit: Exit | None = None
         self._vanished = False
         self._meter = Meter(run.started_at)
-        self._restarts_at: tuple[int, ...] = ()
+        self._ended: Ended | None = None
+        self._due: Launch | None = None
         self._idle_since: int | None = None
         self._pump: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
@@ -114,8 +127,8 @@ class LiveRun:
         self._run = run
         step = plan(run, self._observation(), self._parts.clock.now_ms(), may_launch=self._may_launch)
         match step:
-            case Launch(counter):
-                return await self._launch(counter)
+            case Launch():
+                return await self._launch(step)
             case Wait(until):
                 await wait_until(self._parts.clock, self._changed, until)
             case Notify():
@@ -146,21 +159,22 @@ class LiveRun:
                 self._exit.exit_code,
                 self._exit.oom_killed,
                 self._exit.finished_at_ms,
-                self._restarts_at,
             )
         if self._vanished or self._exit is not None:
             return Observation(Life.GONE)
-        return Observation(Life.NONE if self._handle is None else Life.LIVE)
+        return Observation(Life.NONE, due=self._due) if self._handle is None else Observation(Life.LIVE)
 
-    async def _launch(self, counter: str | None) -> bool:
-        now = self._parts.clock.now_ms()
+    async def _launch(self, step: Launch) -> bool:
+        now, counter = self._parts.clock.now_ms(), step.counter
         ended = await self._settle()
         stats = self._stats
         if counter is not None:
             stats = msgspec.structs.replace(stats, **{counter: getattr(stats, counter) + 1})
-            await self._say(_RELAUNCH_LINES[counter])
+            if self._due is None:
+                await self._say(_RELAUNCH_LINES[counter])
         if counter == "restart_count":
-            self._restarts_at = (*self._restarts_at, now)
+            stats = msgspec.structs.replace(stats, restarts_at=(*recent_restarts(self._run, now), now))
+        self._due = step
         try:
             launched = await launch(self._parts, self._run, stats, ended, self._idle_since)
         except LostRaceError:
@@ -170,7 +184,7 @@ class LiveRun:
             return False
         self._stats, self._run = stats, launched.run
         self._meter = Meter(launched.started_at)
-        self._exit, self._vanished = None, False
+        self._ended, self._due = None, None
         self._stopping_kill, self._notified = None, ()
         self._follow(launched.handle, 0)
         return True
@@ -219,9 +233,9 @@ class LiveRun:
 
     async def _sample(self, handle: Handle) -> None:
         count = 0
-        while self._exit is None:
+        while self._handle is handle and self._exit is None:
             usage = await self._insist("measure", lambda: self._parts.runtime.stats(handle))
-            if usage is not None:
+            if usage is not None and self._handle is handle:
                 self._measure(usage)
                 count += 1
                 if count % _SAMPLES_PER_SAVE == 1:
@@ -306,10 +320,13 @@ class LiveRun:
         self._tasks.spawn("stop", stop)
 
     async def _settle(self) -> Ended | None:
-        """Take in everything an ended attempt left: its log to the last byte, its last measurement."""
+        """Take in everything an ended attempt left: its log to the last byte, its last measurement.
+
+        Returns the attempt that still has to be written down as ended, once with what comes after it.
+        """
         handle, ended = self._handle, self._exit
         if handle is None:
-            return None
+            return self._ended
         reading = self._pump if self._pump is not None else self._parts.logs.flush(self._run.id)
         usage, _ = await asyncio.gather(self._parts.runtime.stats(handle), reading)
         if usage is not None:
@@ -330,9 +347,10 @@ class LiveRun:
         if self._probe is not None:
             self._probe.cancel()
         self._parts.events.clear_pending(self._run.id)
-        value = ended if ended is not None else Exit(error="gone")
+        self._ended = Ended(handle.attempt_id, finished_at, ended if ended is not None else Exit(error="gone"))
         self._handle, self._pump = None, None
-        return Ended(handle.attempt_id, finished_at, msgspec.to_builtins(value))
+        self._exit, self._vanished = None, False
+        return self._ended
 
     async def _park(self) -> None:
         ended = await self._settle()
@@ -342,16 +360,15 @@ class LiveRun:
         at_rest = {"stats": self._stats, "running_at": None, "is_container_server_ready": False}
 
         async def op(tx: Tx) -> None:
-            await jobs.finish_attempt(tx, ended.attempt_id, ended.finished_at, ended.exit)
+            await jobs.finish_attempt(tx, ended.attempt_id, ended.finished_at, msgspec.to_builtins(ended.exit))
             await jobs.update(tx, self._run.id, {JobStatus.RUNNING}, **at_rest)
 
         await self._parts.db.write("park run", op)
         self._parts.events.close_run(self._run.id)
 
     async def _finish(self, step: Finish) -> None:
-        exit_code = self._exit.exit_code if self._exit is not None else None
         ended = await self._settle()
-        await self._write_end(step, exit_code, ended)
+        await self._write_end(step, None if ended is None else ended.exit.exit_code, ended)
 
     async def _fail_to_start(self, reason: str, ended: Ended | None) -> None:
         message = f"Cannot start run: {reason}"
@@ -375,7 +392,7 @@ class LiveRun:
             if step.message is not None and not current.is_status_message_terminal:
                 message = {"status_message": step.message, "is_platform_message": True}
             if ended is not None:
-                await jobs.finish_attempt(tx, ended.attempt_id, ended.finished_at, ended.exit)
+                await jobs.finish_attempt(tx, ended.attempt_id, ended.finished_at, msgspec.to_builtins(ended.exit))
             return await jobs.transition(
                 tx,
                 self._run.id,

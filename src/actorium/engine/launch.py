@@ -12,7 +12,7 @@ from actorium.domain.times import iso, iso_or_none
 from actorium.engine.parts import Parts
 from actorium.engine.ports import LOOPBACK, NoPortError
 from actorium.kit import new_id
-from actorium.runtimes import Handle, Image, RunSpec, StartError
+from actorium.runtimes import Exit, Handle, Image, RunSpec, StartError
 from actorium.storage import accounts, builds, catalog, jobs, web_servers
 from actorium.storage.db import Tx
 
@@ -21,7 +21,7 @@ _LOWEST_PORT, _HIGHEST_PORT = 1024, 65_535
 
 
 class LostRaceError(Exception):
-    """The run was aborted before its process existed; nothing was started."""
+    """Something else was asked of the run before its process existed; nothing was started."""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class Ended(msgspec.Struct, frozen=True):
 
     attempt_id: str
     finished_at: int
-    exit: dict[str, Any]
+    exit: Exit
 
 
 class Launched(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ async def launch(parts: Parts, run: Run, stats: RunStats, ended: Ended | None, i
     """Start the next attempt of ``run``.
 
     ``stats`` already counts why; ``idle_since`` is when the attempt before ended (the time between does
-    not use up the time budget). Raises ``StartError``, or ``LostRaceError`` when an abort came first.
+    not use up the time budget). Raises ``StartError``, or ``LostRaceError`` when an abort or the like came first.
     """
     around = await _read(parts, run)
     try:
@@ -96,6 +96,9 @@ async def _launch(
         }
 
         async def op(tx: Tx) -> Run | None:
+            before = await jobs.get_run(tx, run.id, for_update=True)
+            if before is None or _asked(before) != _asked(run):
+                return None
             if run.status is JobStatus.READY:
                 current = await jobs.transition(tx, run.id, {JobStatus.READY}, JobStatus.RUNNING, **fields)
             else:
@@ -103,7 +106,7 @@ async def _launch(
                 current = await jobs.update(tx, run.id, {JobStatus.RUNNING}, **fields)
             if current is not None:
                 if ended is not None:
-                    await jobs.finish_attempt(tx, ended.attempt_id, ended.finished_at, ended.exit)
+                    await jobs.finish_attempt(tx, ended.attempt_id, ended.finished_at, msgspec.to_builtins(ended.exit))
                 await jobs.insert_attempt(tx, spec.attempt_id, run.id, now, handle)
             return current
 
@@ -115,6 +118,10 @@ async def _launch(
     if running is None:
         raise AssertionError("the runtime started an attempt without a checkpoint")
     return Launched(handle, running, now)
+
+
+def _asked(run: Run) -> tuple[Any, ...]:
+    return run.status, run.wanted, run.stop_at, run.build_id
 
 
 async def _read(parts: Parts, run: Run) -> _Surroundings:

@@ -44,6 +44,11 @@ _MAX_MESSAGE = 500
 _S = JobStatus
 
 
+def finished() -> ApiError:
+    """403 for what only a run with a process can do."""
+    return ApiError(ErrorType.JOB_FINISHED, "Actor job is already finished.")
+
+
 class RunFilter(msgspec.Struct, frozen=True):
     """Which runs to list."""
 
@@ -296,15 +301,17 @@ class Runs:
             current = await jobs.get_run(tx, run.id, for_update=True)
             if current is None or current.status in TERMINAL_STATUSES or current.status is not _S.RUNNING:
                 return current
-            # In an open migration window a reboot means that the Actor is ready to move.
-            wanted = Wanted.MIGRATE if current.wanted is Wanted.MIGRATE else Wanted.RESTART
+            # In an open migration window a reboot means that the Actor is ready to move; after a metamorph there is
+            # a new process anyway.
+            pending = current.wanted in (Wanted.MIGRATE, Wanted.METAMORPH)
+            wanted = current.wanted if pending else Wanted.RESTART
             return await jobs.update(tx, run.id, {_S.RUNNING}, wanted=wanted, stop_at=now)
 
         rebooted = await self._db.write("reboot run", op)
         if rebooted is None:
             raise not_found("Actor run")
         if rebooted.status in TERMINAL_STATUSES:
-            raise ApiError(ErrorType.JOB_FINISHED, "Actor job is already finished.")
+            raise finished()
         self._signals.send(run_topic(run.id))
         return rebooted
 

@@ -12,6 +12,7 @@ from actorium.domain.models import (
     Attempt,
     JobStatus,
     Meta,
+    Metamorph,
     Run,
     RunOptions,
     RunStats,
@@ -37,11 +38,12 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "options": msgspec.json.Decoder(RunOptions).decode,
     "stats": msgspec.json.Decoder(RunStats).decode,
     "storage_ids": msgspec.json.Decoder(dict[str, dict[str, str]]).decode,
+    "metamorphs": msgspec.json.Decoder(tuple[Metamorph, ...]).decode,
     "pricing_info": _decode_object,
     "charged_event_counts": msgspec.json.Decoder(dict[str, int]).decode,
 }
 """How a stored value becomes that of the field; other fields are stored as they are. ``None`` stays ``None``."""
-_JSON = {"meta", "options", "stats", "storage_ids", "pricing_info", "charged_event_counts"}
+_JSON = {"meta", "options", "stats", "storage_ids", "metamorphs", "pricing_info", "charged_event_counts"}
 
 
 def _column(field: str) -> str:

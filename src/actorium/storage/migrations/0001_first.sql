@@ -163,6 +163,7 @@ CREATE TABLE runs (
   default_key_value_store_id TEXT NOT NULL,
   default_request_queue_id TEXT NOT NULL,
   storage_ids_json TEXT NOT NULL,
+  metamorphs_json TEXT NOT NULL,
   container_slug TEXT NOT NULL UNIQUE,
   events_secret TEXT NOT NULL,
   workflow_key TEXT NOT NULL,

@@ -1,0 +1,119 @@
+"""Metamorph: a run goes on as a run of another Actor, on the same storages. docs: runs, section 4.9."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from actorium.domain.errors import ApiError, ErrorType, not_found
+from actorium.domain.inputs import RunInput, complete_input
+from actorium.domain.models import (
+    TERMINAL_STATUSES,
+    Actor,
+    Build,
+    JobStatus,
+    Metamorph,
+    Run,
+    Wanted,
+    metamorph_input_key,
+)
+from actorium.kit import Clock, Signals
+from actorium.services.access import Principal
+from actorium.services.run_options import StartOptions, chosen_build
+from actorium.services.runs import finished
+from actorium.services.topics import run_topic
+from actorium.storage import jobs, key_value_stores
+from actorium.storage.db import Database, Tx
+
+MAX_METAMORPHS = 10
+"""Of one run. docs: runs, section 4.9."""
+
+
+class ActorLookup(Protocol):
+    """The part of the Actors service a metamorph needs."""
+
+    async def resolve(self, principal: Principal | None, reference: str) -> Actor:
+        """The Actor a reference means. Raises 404."""
+        ...
+
+
+class BuildLookup(Protocol):
+    """The part of the builds service a metamorph needs."""
+
+    async def resolve_build(self, actor: Actor, tag_or_number: str) -> Build:
+        """The finished build of a tag or number. Raises 403 as the platform does."""
+        ...
+
+
+class LogWriting(Protocol):
+    """The part of the log store a metamorph needs."""
+
+    async def platform_line(self, job_id: str, at_ms: int, text: str) -> None:
+        """A line of the platform's own."""
+        ...
+
+
+class Metamorphs:
+    """Turns runs into runs of other Actors."""
+
+    def __init__(
+        self, db: Database, clock: Clock, signals: Signals, actors: ActorLookup, builds: BuildLookup, logs: LogWriting
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._signals = signals
+        self._actors = actors
+        self._builds = builds
+        self._logs = logs
+
+    async def metamorph(
+        self, principal: Principal, run: Run, target_reference: str, tag_or_number: str | None, body: RunInput | None
+    ) -> Run:
+        """Make ``run`` one of the target Actor: from now on in what is shown, and as soon as its process is gone.
+
+        Storages, memory, timeout and limits of charges stay. An abort under way wins: then nothing happens.
+        """
+        target = await self._actors.resolve(principal, target_reference)
+        tag_or_number = chosen_build(StartOptions(build=tag_or_number), target.default_run_options)
+        build = await self._builds.resolve_build(target, tag_or_number)
+        given = complete_input(build.input_schema, body)
+        now = self._clock.now_ms()
+
+        async def op(tx: Tx) -> tuple[Run | None, bool]:
+            current = await jobs.get_run(tx, run.id, for_update=True)
+            if current is None or current.status not in (JobStatus.READY, JobStatus.RUNNING):
+                return current, False
+            if len(current.metamorphs) >= MAX_METAMORPHS:
+                raise ApiError(
+                    ErrorType.MAX_METAMORPHS_EXCEEDED, f"A run can metamorph at most {MAX_METAMORPHS} times."
+                )
+            key = metamorph_input_key(len(current.metamorphs) + 1)
+            if given is not None:
+                store_id = current.default_key_value_store_id
+                await key_value_stores.put_record(tx, store_id, key, given.content_type, given.data, now=now)
+            change = Metamorph(now, target.id, build.id, None if given is None else key)
+            fields: dict[str, Any] = {
+                "actor_id": target.id,
+                "build_id": build.id,
+                "build_number": build.build_number,
+                "metamorphs": (*current.metamorphs, change),
+                "options": msgspec.structs.replace(current.options, build=tag_or_number),
+            }
+            if current.status is JobStatus.RUNNING:
+                fields |= {"wanted": Wanted.METAMORPH, "stop_at": now}
+            return await jobs.update(tx, run.id, {current.status}, **fields), True
+
+        try:
+            changed, is_changed = await self._db.write("metamorph run", op)
+        except LookupError as error:
+            raise not_found("Default key-value store of the Actor run") from error
+        if changed is None:
+            raise not_found("Actor run")
+        if changed.status in TERMINAL_STATUSES:
+            raise finished()
+        if is_changed:
+            line = f"ACTOR: Metamorphing into Actor {target.name} ({target.id}), build {build.build_number}."
+            await self._logs.platform_line(run.id, now, line)
+            self._signals.send(run_topic(run.id))
+        return changed
