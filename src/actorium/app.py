@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ from actorium.services.accounts import Accounts
 from actorium.services.actors import Actors
 from actorium.services.block_merging import BlockMerging
 from actorium.services.budgets import Budgets, BudgetSettings
+from actorium.services.build_housekeeping import BuildHousekeeping
 from actorium.services.builds import Builds
 from actorium.services.charging import Charging
 from actorium.services.datasets import Datasets
@@ -209,9 +210,21 @@ class Platform:
         )
         self.merging = BlockMerging(self.db, clock)
         self.housekeeping = StorageHousekeeping(self.db, clock, self.blobs, unnamed_days=settings.unnamed_storage_days)
-        self.actors = Actors(self.db, clock, vault, self._abort_runs_of)
+        self.actors = Actors(
+            self.db,
+            clock,
+            vault,
+            self._after_deletion_of_actor,
+            default_run_options={
+                "build": "latest",
+                "timeoutSecs": settings.default_run_timeout_secs,
+                "memoryMbytes": settings.default_run_memory_mbytes,
+                "restartOnError": False,
+            },
+        )
         self.builds = Builds(self.db, clock, self.signals, self.logs)
         capacity = capacity_of(settings)
+        self.build_housekeeping = BuildHousekeeping(self.builds, clock, untagged_days=settings.untagged_build_days)
         run_settings = RunSettings(
             default_memory_mbytes=settings.default_run_memory_mbytes,
             default_timeout_secs=settings.default_run_timeout_secs,
@@ -319,8 +332,9 @@ class Platform:
             *health_api.routes(Health(self.db, self.clock, lambda: self.supervisor.live_count)),
         ]
 
-    async def _abort_runs_of(self, actor_id: str) -> None:
+    async def _after_deletion_of_actor(self, actor_id: str, build_ids: Sequence[str]) -> None:
         await self.runs.abort_runs_of(actor_id=actor_id)
+        await self.builds.deleted_with_actor(build_ids)
 
     async def _abort_runs_of_task(self, task_id: str) -> None:
         await self.runs.abort_runs_of(task_id=task_id)
@@ -341,6 +355,7 @@ class Platform:
         await self.reads.start()
         await self.housekeeping.start()
         await self.merging.start()
+        await self.build_housekeeping.start()
         await self.runtime.open()
         await self.builder.open()
         await self.proxy.start()
@@ -365,6 +380,7 @@ class Platform:
         await self.proxy.stop()
         await self.builder.close()
         await self.runtime.close()
+        await self.build_housekeeping.stop()
         await self.merging.stop()
         await self.housekeeping.stop()
         await self.reads.stop()

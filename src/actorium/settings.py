@@ -324,6 +324,14 @@ SETTINGS: tuple[Setting, ...] = (
         "3600",
         "Timeout of a run where neither the call nor the Actor says; 0 = none.",
     ),
+    Setting(
+        "untagged_build_days",
+        _whole(0),
+        "a number of days, 0 for ever",
+        "0",
+        "Days until a finished build is deleted that has no tag, that no Actor or task names by its number, and that "
+        "no run has used since. 0 = never.",
+    ),
     Setting("build_timeout_secs", _secs, "a number of seconds", "1800", "Timeout of a build."),
     Setting(
         "abort_grace_secs",
@@ -432,6 +440,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_concurrent_builds: int
     default_run_memory_mbytes: int
     default_run_timeout_secs: int
+    untagged_build_days: int
     build_timeout_secs: float
     abort_grace_secs: float
     abort_children_with_parent: bool

@@ -77,7 +77,13 @@ class Program(Wire):
             running_at=now,
             abort_requested=False,
             env_vars=(),
-            actor_version={},
+            actor_version={
+                "sourceType": "SOURCE_FILES",
+                "versionNumber": "0.1",
+                "buildTag": "latest",
+                "sourceUrl": None,
+                "applyEnvVarsToBuild": False,
+            },
             image_kind="native",
             image_state={},
         )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from actorium.api.run_shapes import build_number_int
-from actorium.domain.actors import URL_FIELDS
-from actorium.domain.models import Actor, ActorStats, Build, EnvVar, Version
+from actorium.domain.models import Actor, ActorStats, Build, EnvVar, SourceFile, Version
 from actorium.domain.pricing import compute_units
 from actorium.domain.secrets import value_hash
 from actorium.domain.times import iso, iso_or_none
 from actorium.domain.usage import Prices, UsageService
+from actorium.domain.versions import URL_FIELDS
 from actorium.services.actors import ActorView
 
 
@@ -39,7 +40,6 @@ def actor_shape(view: ActorView) -> dict[str, Any]:
         "createdAt": iso(actor.created_at),
         "modifiedAt": iso(actor.modified_at),
         "restartOnError": bool(actor.default_run_options.get("restartOnError")),
-        "deploymentKey": "",
         "versions": [version_shape(version, with_sources=view.is_own) for version in view.versions],
         "defaultRunOptions": actor.default_run_options,
         "exampleRunInput": fields.get("exampleRunInput"),
@@ -51,6 +51,8 @@ def actor_shape(view: ActorView) -> dict[str, Any]:
         "notice": fields.get("notice") or "NONE",
         "stats": stats_shape(view.stats),
     }
+    if view.is_own:
+        shape["deploymentKey"] = ""
     if fields.get("readmeSummary") is not None:
         shape["readmeSummary"] = fields["readmeSummary"]
     return shape
@@ -75,15 +77,18 @@ def stats_shape(counts: ActorStats) -> dict[str, Any]:
 
 def actor_short_shape(actor: Actor, username: str, counts: ActorStats) -> dict[str, Any]:
     """The Actor as an item of a list."""
-    return {
+    shape: dict[str, Any] = {
         "id": actor.id,
         "createdAt": iso(actor.created_at),
         "modifiedAt": iso(actor.modified_at),
         "name": actor.name,
         "username": username,
-        "title": actor.fields.get("title"),
         "stats": stats_shape(counts),
     }
+    # The document knows no null here.
+    if actor.fields.get("title") is not None:
+        shape["title"] = actor.fields["title"]
+    return shape
 
 
 def version_shape(version: Version, *, with_sources: bool = True) -> dict[str, Any]:
@@ -98,15 +103,17 @@ def version_shape(version: Version, *, with_sources: bool = True) -> dict[str, A
         return shape
     shape["envVars"] = [env_var_shape(var, with_hash=True) for var in version.env_vars]
     if version.source_type == "SOURCE_FILES":
-        shape["sourceFiles"] = [
-            {"name": file.name, "folder": True}
-            if file.folder
-            else {"name": file.name, "format": file.format, "content": file.content}
-            for file in version.source_files
-        ]
+        shape["sourceFiles"] = [source_file_shape(file) for file in version.source_files]
     else:
         shape[URL_FIELDS[version.source_type]] = version.source_url
     return shape
+
+
+def source_file_shape(file: SourceFile) -> dict[str, Any]:
+    """A file or empty folder of a version."""
+    if file.folder:
+        return {"name": file.name, "folder": True}
+    return {"name": file.name, "format": file.format, "content": file.content}
 
 
 def env_var_shape(var: EnvVar, *, with_hash: bool = False) -> dict[str, Any]:
@@ -128,8 +135,10 @@ def _tagged(build: Build) -> dict[str, Any]:
     }
 
 
-def build_shape(build: Build, now: int, prices: Prices) -> dict[str, Any]:
-    """A build with every field."""
+def build_shape(
+    build: Build, now: int, prices: Prices, source_files: Sequence[SourceFile], *, is_own: bool
+) -> dict[str, Any]:
+    """A build with every field; the sources, given for its owner only, and what it used are not for everybody."""
     duration_millis = _duration_millis(build, now)
     units = compute_units(build.options["memoryMbytes"], duration_millis)
     cost = _cost(build, now, prices)
@@ -141,10 +150,13 @@ def build_shape(build: Build, now: int, prices: Prices) -> dict[str, Any]:
     if build.image_size_bytes is not None:
         stats["imageSizeBytes"] = build.image_size_bytes
     version = build.actor_version
-    snapshot = {key: version[key] for key in ("sourceType", "versionNumber", "buildTag")}
-    if version["sourceType"] == "GIT_REPO":
-        snapshot["gitRepoUrl"] = version["sourceUrl"]
-    return {
+    snapshot = {key: version[key] for key in ("sourceType", "versionNumber", "buildTag") if version[key] is not None}
+    if is_own:
+        if version["sourceType"] == "GIT_REPO":
+            snapshot["gitRepoUrl"] = version["sourceUrl"]
+        if version["sourceType"] == "SOURCE_FILES":
+            snapshot["sourceFiles"] = [source_file_shape(file) for file in source_files]
+    shape: dict[str, Any] = {
         "id": build.id,
         "actId": build.actor_id,
         "userId": build.user_id,
@@ -158,15 +170,17 @@ def build_shape(build: Build, now: int, prices: Prices) -> dict[str, Any]:
         "meta": _meta(build),
         "stats": stats,
         "options": build.options,
-        "usage": {"ACTOR_COMPUTE_UNITS": units},
-        "usageUsd": {"ACTOR_COMPUTE_UNITS": cost},
-        "usageTotalUsd": cost,
         "inputSchema": build.input_schema,
         "readme": build.readme,
         "changelog": build.changelog,
         "actVersion": snapshot,
         "actorDefinition": build.actor_definition,
     }
+    if is_own:
+        shape["usage"] = {"ACTOR_COMPUTE_UNITS": units}
+        shape["usageUsd"] = {"ACTOR_COMPUTE_UNITS": cost}
+        shape["usageTotalUsd"] = cost
+    return shape
 
 
 def build_short_shape(build: Build, now: int, prices: Prices) -> dict[str, Any]:
@@ -195,4 +209,6 @@ def _cost(build: Build, now: int, prices: Prices) -> float:
 
 
 def _meta(build: Build) -> dict[str, Any]:
-    return {"origin": build.meta.origin, "clientIp": build.meta.client_ip, "userAgent": build.meta.user_agent}
+    # The document knows no null here.
+    known = {"origin": build.meta.origin, "clientIp": build.meta.client_ip, "userAgent": build.meta.user_agent}
+    return {key: value for key, value in known.items() if value is not None}

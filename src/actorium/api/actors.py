@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from starlette.responses import Response
 
 from actorium.api.actor_shapes import actor_shape, actor_short_shape, env_var_shape, version_shape
@@ -125,7 +127,8 @@ class ActorRoutes:
         """Create a variable."""
         actor = await self._own(call)
         var = await self._versions.create_env_var(actor, _number(call), await call.json_object())
-        return data_response(env_var_shape(var), 201)
+        location = f"{call.public_base_url}/v2/actors/{actor.id}/versions/{_number(call)}/env-vars/{quote(var.name)}"
+        return data_response(env_var_shape(var), 201, {"Location": location})
 
     async def get_env_var(self, call: Call) -> Response:
         """One variable."""

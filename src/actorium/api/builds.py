@@ -37,7 +37,7 @@ class BuildRoutes:
             Route("GET", f"{build}/log", "actorBuild_log_get", self.log, public=True, verbatim=True),
             Route("GET", actor, "actors_builds_get", self.list_of_actor),
             Route("POST", actor, "actors_builds_post", self.start),
-            Route("GET", f"{actor}/default", "actor_build_default_get", self.get_default),
+            Route("GET", f"{actor}/default", "actor_build_default_get", self.get_default, public=True),
             Route("GET", f"{actor}/{{buildId}}", "actors_build_get", self.get_of_actor, public=True),
             Route("POST", f"{actor}/{{buildId}}/abort", "actors_build_abort_post", self.abort_of_actor),
         ]
@@ -58,7 +58,7 @@ class BuildRoutes:
         )
         build = await self._builds.wait(build, wait)
         location = f"{call.public_base_url}/v2/actor-builds/{build.id}"
-        return self._answer(build, 201, {"Location": location})
+        return await self._answer(call, build, 201, {"Location": location})
 
     async def list(self, call: Call) -> Response:
         """The caller's builds."""
@@ -80,29 +80,29 @@ class BuildRoutes:
         """One build."""
         wait = wait_secs(call.query)
         build = await self._builds.get(call.principal_or_none, call.path["buildId"])
-        return self._answer(await self._builds.wait(build, wait))
+        return await self._answer(call, await self._builds.wait(build, wait))
 
     async def get_of_actor(self, call: Call) -> Response:
         """One build, by way of its Actor."""
         wait = wait_secs(call.query)
-        return self._answer(await self._builds.wait(await self._of_actor(call), wait))
+        return await self._answer(call, await self._builds.wait(await self._of_actor(call), wait))
 
     async def get_default(self, call: Call) -> Response:
         """The build that runs use unless they ask for another one."""
         wait = wait_secs(call.query)
-        actor = await self._actors.resolve(call.principal, call.path["actorId"])
-        build = await self._builds.resolve_build(actor, actor.default_run_options.get("build") or "latest")
-        return self._answer(await self._builds.wait(build, wait))
+        actor = await self._actors.resolve(call.principal_or_none, call.path["actorId"])
+        build = await self._builds.get_of_actor(actor, "default")
+        return await self._answer(call, await self._builds.wait(build, wait))
 
     async def abort(self, call: Call) -> Response:
         """Abort a build; a finished one stays as it is."""
         build = await self._builds.get_own(call.principal, call.path["buildId"])
-        return self._answer(await self._builds.abort(build))
+        return await self._answer(call, await self._builds.abort(build))
 
     async def abort_of_actor(self, call: Call) -> Response:
         """Abort a build, by way of its Actor."""
         build = await self._of_actor(call)
-        return self._answer(await self._builds.abort(await self._builds.get_own(call.principal, build.id)))
+        return await self._answer(call, await self._builds.abort(await self._builds.get_own(call.principal, build.id)))
 
     async def delete(self, call: Call) -> Response:
         """Delete a finished build."""
@@ -118,5 +118,12 @@ class BuildRoutes:
         actor = await self._actors.resolve(call.principal_or_none, call.path["actorId"])
         return await self._builds.get_of_actor(actor, call.path["buildId"])
 
-    def _answer(self, build: Build, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-        return data_response(build_shape(build, self._clock.now_ms(), self._prices), status, headers)
+    async def _answer(
+        self, call: Call, build: Build, status: int = 200, headers: dict[str, str] | None = None
+    ) -> Response:
+        principal = call.principal_or_none
+        is_own = principal is not None and principal.owns(build.user_id)
+        files = await self._builds.source_files(build) if is_own else ()
+        return data_response(
+            build_shape(build, self._clock.now_ms(), self._prices, files, is_own=is_own), status, headers
+        )

@@ -1,36 +1,52 @@
-"""The rules for Actors, versions and environment variables: names, numbers, options, sizes."""
+"""The rules for Actors: names, options, Standby, what describes them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
-import msgspec
-
-from actorium.domain.errors import ApiError, ErrorType, invalid
-from actorium.domain.models import SourceFile
+from actorium.domain.errors import ApiError, ErrorType, invalid, refused
 from actorium.domain.pricing import MAX_TIMEOUT_SECS, is_valid_memory
+from actorium.domain.versions import is_build_number, is_tag
 
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?")
-_VERSION = re.compile(r"(?:[0-9]|[1-9][0-9])\.(?:[0-9]|[1-9][0-9])")
-_BUILD_NUMBER = re.compile(r"\d{1,2}\.\d{1,2}\.\d{1,5}")
-_TAG = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9._-]{0,28}[a-zA-Z0-9])?")
-_GIT_URL = re.compile(r"(?:git|ssh|https?|git@[-\w.]+):(//)?(.*?)(/?|#[-\d\w._:/]+?)")
-_GIST_URL = re.compile(r"https://gist\.github\.com/[^/]+/[0-9a-f]{32}", re.IGNORECASE)
 
-MAX_SOURCE_BYTES = 3 * 1024 * 1024
-"""Most bytes of the ``content`` texts of a version together. docs: MAX_MULTIFILE_BYTES."""
 MAX_ACTORS = 500
 MIN_NAME, MAX_NAME = 3, 63
-MAX_ENV_VARS = 100
-MAX_ENV_VALUE = 50_000
-_MAX_PATH = 255
 
-SOURCE_TYPES = ("SOURCE_FILES", "GIT_REPO", "TARBALL", "GITHUB_GIST")
-URL_FIELDS = {"GIT_REPO": "gitRepoUrl", "TARBALL": "tarballUrl", "GITHUB_GIST": "gitHubGistUrl"}
 PERMISSION_LEVELS = ("LIMITED_PERMISSIONS", "FULL_PERMISSIONS")
 
+NOTICES = ("NONE", "RESIDENTIAL_PROXY_REQUIRED", "UNDER_MAINTENANCE")
+CATEGORIES = (
+    "AI",
+    "AGENTS",
+    "AUTOMATION",
+    "BUSINESS",
+    "COVID_19",
+    "DEVELOPER_EXAMPLES",
+    "DEVELOPER_TOOLS",
+    "ECOMMERCE",
+    "EDUCATION",
+    "FOR_CREATORS",
+    "GAMES",
+    "INTEGRATIONS",
+    "JOBS",
+    "LEAD_GENERATION",
+    "MARKETING",
+    "MCP_SERVERS",
+    "NEWS",
+    "OPEN_SOURCE",
+    "OTHER",
+    "REAL_ESTATE",
+    "SEO_TOOLS",
+    "SOCIAL_MEDIA",
+    "SPORTS",
+    "TRAVEL",
+    "VIDEOS",
+)
+"""docs: ACTOR_CATEGORIES."""
 TEXT_FIELDS = ("title", "description", "seoTitle", "seoDescription", "readmeSummary", "pictureUrl", "notice")
 FLAG_FIELDS = (
     "isPublic",
@@ -42,12 +58,6 @@ FLAG_FIELDS = (
     "isAnonymouslyRunnable",
 )
 
-DEFAULT_RUN_OPTIONS: dict[str, Any] = {
-    "build": "latest",
-    "timeoutSecs": 3600,
-    "memoryMbytes": 1024,
-    "restartOnError": False,
-}
 DEFAULT_STANDBY: dict[str, Any] = {
     "isEnabled": False,
     "disableStandbyFieldsOverride": False,
@@ -62,11 +72,6 @@ DEFAULT_STANDBY: dict[str, Any] = {
 _STANDBY_DROPPED = ("isConsoleAuthEnabled", "isTokenlessEnabled")
 
 
-def refused(message: str) -> ApiError:
-    """400 ``schema-validation``."""
-    return ApiError(ErrorType.SCHEMA_VALIDATION, message)
-
-
 def check_name(name: object) -> str:
     """A name of an Actor or task, of 3 to 63 letters, digits and inner hyphens."""
     if not isinstance(name, str):
@@ -79,31 +84,9 @@ def check_name(name: object) -> str:
     return name
 
 
-def check_version_number(number: object) -> str:
-    """``MAJOR.MINOR``, each from 0 to 99."""
-    if not isinstance(number, str) or not _VERSION.fullmatch(number):
-        raise invalid(f"Field versionNumber must be MAJOR.MINOR with numbers from 0 to 99, got {str(number)[:30]!r}.")
-    return number
-
-
-def is_build_number(text: str) -> bool:
-    """Whether ``text`` is a build number, not a tag."""
-    return _BUILD_NUMBER.fullmatch(text) is not None
-
-
-def check_tag(name: str, tag: object) -> str:
-    """A build tag of at most 30 characters."""
-    if not isinstance(tag, str) or not _TAG.fullmatch(tag):
-        raise refused(
-            f"Field {name} has an invalid value {str(tag)[:50]!r}: a tag has 1 to 30 letters, digits and -._."
-        )
-    return tag
-
-
 def merge_run_options(current: dict[str, Any], given: object) -> dict[str, Any]:
-    """``defaultRunOptions`` with the given keys over the current ones; ``null`` resets or clears a key."""
-    merged = _merge_options("defaultRunOptions", _RUN_OPTIONS, current, given)
-    return {**{key: DEFAULT_RUN_OPTIONS[key] for key in DEFAULT_RUN_OPTIONS.keys() - merged.keys()}, **merged}
+    """``defaultRunOptions`` with the given keys over the current ones; ``null`` clears a key."""
+    return _merge_options("defaultRunOptions", _RUN_OPTIONS, current, given)
 
 
 def merge_task_options(current: dict[str, Any], given: object) -> dict[str, Any]:
@@ -137,7 +120,7 @@ def _is_int(value: object) -> bool:
 
 
 def _bad_build(value: Any) -> str | None:
-    if isinstance(value, str) and (_BUILD_NUMBER.fullmatch(value) or _TAG.fullmatch(value)):
+    if isinstance(value, str) and (is_build_number(value) or is_tag(value)):
         return None
     return 'This value must be either a build tag or number, e.g. "latest" or "1.2.34".'
 
@@ -195,8 +178,13 @@ def merge_standby(current: dict[str, Any], given: object) -> dict[str, Any]:
             merged[key] = default
             continue
         if type(value) is not type(default):
-            raise invalid(f"Field actorStandby.{key} has an invalid value {value!r}.")
+            kind = {bool: "a boolean", int: "a whole number", str: "a string"}[type(default)]
+            raise invalid(f"Field actorStandby.{key} has an invalid value {value!r:.80}: it must be {kind}.")
         merged[key] = value
+    if merged["desiredRequestsPerActorRun"] < 1:
+        raise invalid("Field actorStandby.desiredRequestsPerActorRun must be at least 1.")
+    if (problem := _bad_build(merged["build"])) is not None:
+        raise invalid(f"Field actorStandby.build has an invalid value {merged['build']!r:.80}: {problem}")
     if merged["maxRequestsPerActorRun"] < merged["desiredRequestsPerActorRun"]:
         raise invalid("Max requests must be greater than or equal to desired requests.")
     if merged["idleTimeoutSecs"] < 5:
@@ -217,19 +205,52 @@ def check_descriptive(body: dict[str, Any]) -> dict[str, Any]:
             fields[key] = _typed(key, body[key], bool, "a boolean")
     if "categories" in body:
         categories = _typed("categories", body["categories"], list, "a list of strings") or []
-        if not all(isinstance(category, str) for category in categories):
-            raise refused("Field categories must be a list of strings.")
+        for category in categories:
+            _check_choice("categories", category, CATEGORIES)
         fields["categories"] = categories
-    if "actorPermissionLevel" in body:
-        if (problem := _bad_level(body["actorPermissionLevel"])) is not None:
-            raise refused(f"Field actorPermissionLevel has an invalid value: {problem}")
+    if fields.get("notice") is not None:
+        _check_choice("notice", fields["notice"], NOTICES)
+    if fields.get("pictureUrl") is not None and not is_url(fields["pictureUrl"]):
+        raise ApiError(
+            ErrorType.INVALID_PICTURE_URL,
+            f"Field pictureUrl has an invalid value {fields['pictureUrl']!r:.200}: it must be an http or https URL.",
+        )
+    if body.get("actorPermissionLevel") is not None:
+        _check_choice("actorPermissionLevel", body["actorPermissionLevel"], PERMISSION_LEVELS)
         fields["actorPermissionLevel"] = body["actorPermissionLevel"]
     if body.get("exampleRunInput"):
         example = _object("exampleRunInput", body["exampleRunInput"])
-        fields["exampleRunInput"] = {"body": example.get("body"), "contentType": example.get("contentType")}
+        fields["exampleRunInput"] = {
+            key: _typed(f"exampleRunInput.{key}", example.get(key), str, "a string") or ""
+            for key in ("body", "contentType")
+        }
     elif "exampleRunInput" in body and body["exampleRunInput"] is None:
         fields["exampleRunInput"] = None
     return fields
+
+
+def check_publishable(fields: dict[str, Any]) -> None:
+    """Refuse to make an Actor public that the store could not show."""
+    missing = [name for name in ("title", "categories") if not fields.get(name)]
+    if fields.get("isPublic") and missing:
+        raise ApiError(
+            ErrorType.CANNOT_PUBLISH_ACTOR,
+            f"A public Actor needs a title and at least one category: field {missing[0]} is empty.",
+        )
+
+
+def is_url(text: str) -> bool:
+    """Whether ``text`` is an http or https URL with a host."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not any(map(str.isspace, text))
+
+
+def _check_choice(field: str, value: object, allowed: Collection[str]) -> None:
+    if value not in allowed:
+        raise refused(f"Field {field} has an invalid value {value!r:.80}: it must be one of {', '.join(allowed)}.")
 
 
 def _typed(key: str, value: Any, kind: type, words: str) -> Any:
@@ -244,75 +265,3 @@ def _object(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise refused(f"Field {name} must be an object.")
     return value
-
-
-def check_source_files(value: object) -> tuple[SourceFile, ...]:
-    """The files of a ``SOURCE_FILES`` version; of several with one name the last wins."""
-    if not isinstance(value, list):
-        raise refused("Field sourceFiles must be a list.")
-    files: dict[str, SourceFile] = {}
-    total = 0
-    for position, item in enumerate(value):
-        file = _source_file(position, item)
-        files[file.name] = file
-        total += len(file.content.encode("utf-8", "surrogatepass"))
-    if total > MAX_SOURCE_BYTES:
-        raise ApiError(
-            ErrorType.REQUEST_TOO_LARGE,
-            f"Field sourceFiles is too large: {total} bytes, the limit is {MAX_SOURCE_BYTES}. "
-            "Use a version of type TARBALL or GIT_REPO.",
-        )
-    return tuple(files.values())
-
-
-def _source_file(position: int, item: object) -> SourceFile:
-    where = f"sourceFiles[{position}]"
-    if not isinstance(item, dict) or not isinstance(item.get("name"), str) or not item["name"]:
-        raise refused(f"Field {where}.name is required and must be a string.")
-    name = item["name"]
-    if len(name) > _MAX_PATH:
-        raise refused(f"Field {where}.name is longer than {_MAX_PATH} characters.")
-    parts = name.rstrip("/").split("/")
-    if "\\" in name or "\0" in name or name.startswith("/") or any(part in ("", ".", "..") for part in parts):
-        raise refused(f"Field {where}.name has an invalid value {name!r}: it must be a relative path without '..'.")
-    if item.get("folder"):
-        return SourceFile(name, folder=True)
-    file_format, content = item.get("format") or "TEXT", item.get("content") or ""
-    if file_format not in ("TEXT", "BASE64") or not isinstance(content, str):
-        raise refused(f"Field {where} needs a string content and format TEXT or BASE64.")
-    return SourceFile(name, file_format, content)
-
-
-def check_source_url(source_type: str, value: object) -> str:
-    """The URL of a version whose sources are elsewhere."""
-    field = URL_FIELDS[source_type]
-    if not isinstance(value, str) or not value:
-        raise refused(f"Field {field} is required for source type {source_type}.")
-    bad_git = source_type == "GIT_REPO" and not _GIT_URL.fullmatch(value)
-    bad_gist = source_type == "GITHUB_GIST" and not _GIST_URL.fullmatch(value)
-    bad_tarball = source_type == "TARBALL" and not re.match(r"https?://", value)
-    if bad_git or bad_gist or bad_tarball:
-        raise refused(f"Field {field} has an invalid value {value[:200]!r}: it is no URL of this kind.")
-    return value
-
-
-class GivenEnvVar(msgspec.Struct, frozen=True):
-    """A variable as a request gives it; ``None`` = not given."""
-
-    name: str
-    value: str | None
-    is_secret: bool | None
-
-
-def check_env_var(item: object, where: str = "") -> GivenEnvVar:
-    """One environment variable of a request body."""
-    if not isinstance(item, dict):
-        raise refused(f"Field {where or 'body'} must be an object.")
-    name, value, is_secret = item.get("name"), item.get("value"), item.get("isSecret")
-    if not isinstance(name, str) or not 1 <= len(name) <= 100 or "=" in name or "\0" in name:
-        raise refused(f"Field {where}name must have 1 to 100 characters and no '='.")
-    if value is not None and (not isinstance(value, str) or len(value) > MAX_ENV_VALUE or "\0" in value):
-        raise refused(f"Field {where}value must be a string of at most {MAX_ENV_VALUE} characters without NUL.")
-    if is_secret is not None and not isinstance(is_secret, bool):
-        raise refused(f"Field {where}isSecret must be a boolean.")
-    return GivenEnvVar(name, value, is_secret)

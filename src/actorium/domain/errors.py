@@ -13,6 +13,7 @@ class ErrorType(Enum):
     ACTOR_NAME_NOT_UNIQUE = ("actor-name-not-unique", 409)
     ACTOR_TASK_NAME_NOT_UNIQUE = ("actor-task-name-not-unique", 409)
     BUILD_NOT_FOUND = ("build-not-found", 403)
+    CANNOT_PUBLISH_ACTOR = ("cannot-publish-actor", 400)
     CANNOT_PUBLISH_ACTOR_TASK = ("cannot-publish-actor-task", 400)
     CANNOT_ADD_APIFY_EVENTS_TO_PPE_ACTOR = ("cannot-add-apify-events-to-ppe-actor", 400)
     CANNOT_ADD_MULTIPLE_PRICING_INFOS = ("cannot-add-multiple-pricing-infos", 400)
@@ -41,6 +42,7 @@ class ErrorType(Enum):
     INVALID_CONTENT_TYPE_HEADER = ("invalid-content-type-header", 400)
     INVALID_INPUT = ("invalid-input", 400)
     INVALID_INPUT_SCHEMA = ("invalid-input-schema", 400)
+    INVALID_PICTURE_URL = ("invalid-picture-url", 400)
     INVALID_RECORD_KEY = ("invalid-record-key", 400)
     INVALID_REQUEST = ("invalid-request", 400)
     INVALID_TOKEN = ("invalid-token", 401)
@@ -74,10 +76,12 @@ class ErrorType(Enum):
     TOKEN_NOT_PROVIDED = ("token-not-provided", 401)
     TOO_MANY_ACTOR_TASKS = ("too-many-actor-tasks", 400)
     TOO_MANY_ACTORS = ("too-many-actors", 400)
+    TOO_MANY_VERSIONS = ("too-many-versions", 403)
     UNKNOWN_BUILD_TAG = ("unknown-build-tag", 403)
     UNSUPPORTED_CONTENT_ENCODING = ("unsupported-content-encoding", 415)
     VERSION_ALREADY_EXISTS = ("version-already-exists", 403)
     WEB_SERVER_UNREACHABLE = ("web-server-unreachable", 502)
+    VERSIONS_SIZE_EXCEEDED = ("versions-size-exceeded", 403)
 
     @property
     def code(self) -> str:
@@ -108,3 +112,8 @@ def not_found(what: str) -> ApiError:
 def invalid(message: str) -> ApiError:
     """400 ``invalid-request`` with a message that names the field, the value and what is allowed."""
     return ApiError(ErrorType.INVALID_REQUEST, message)
+
+
+def refused(message: str) -> ApiError:
+    """400 ``schema-validation``."""
+    return ApiError(ErrorType.SCHEMA_VALIDATION, message)

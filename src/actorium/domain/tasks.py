@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from actorium.domain.actors import MAX_NAME, refused
-from actorium.domain.errors import ApiError, ErrorType
+from actorium.domain.actors import MAX_NAME
+from actorium.domain.errors import ApiError, ErrorType, refused
 from actorium.domain.inputs import RunInput, is_json
 from actorium.domain.json_texts import mend
 

@@ -185,7 +185,7 @@ class BuildEngine:
         version = build.actor_version
         source_type = version["sourceType"]
         if source_type == "SOURCE_FILES":
-            return Sources(files=tuple(msgspec.convert(version["sourceFiles"], list[SourceFile])))
+            return Sources(files=await self._source_files(build))
         url = version["sourceUrl"] or ""
         own = _OWN_RECORD.fullmatch(url) if source_type == "TARBALL" else None
         if own is None:
@@ -198,6 +198,12 @@ class BuildEngine:
             raise BuildFailed(f"The source archive {url} was not found among your key-value stores.")
         await _save(record, archive)
         return Sources(archive=archive)
+
+    async def _source_files(self, build: Build) -> tuple[SourceFile, ...]:
+        async def op(tx: Tx) -> tuple[SourceFile, ...]:
+            return await builds.get_source_files(tx, build.id)
+
+        return await self._db.read("sources of build", op)
 
     def _build_args(self, build: Build) -> dict[str, str]:
         if not build.actor_version["applyEnvVarsToBuild"]:
@@ -220,10 +226,10 @@ class BuildEngine:
         if message is not None:
             await self._say(build, message)
 
-        async def op(tx: Tx) -> None:
+        async def op(tx: Tx) -> bool:
             current = await builds.get_build(tx, build.id)
             if current is None or current.status in TERMINAL_STATUSES:
-                return
+                return False
             final = to
             # An abort that came before this write wins.
             if current.status is _S.ABORTING:
@@ -243,9 +249,16 @@ class BuildEngine:
             )
             if final is _S.SUCCEEDED and current.tag is not None:
                 await builds.set_tag(tx, build.actor_id, current.tag, build.id)
+            if await catalog.get_actor(tx, build.actor_id) is not None:
+                return False
+            # Its Actor was deleted meanwhile, with every other build.
+            await builds.delete_build(tx, build.id)
+            return True
 
-        await self._db.write("end build", op)
+        is_gone = await self._db.write("end build", op)
         await self._logs.finish(build.id)
+        if is_gone:
+            await self._logs.delete(build.id)
         self._signals.send(job_topic(build.id))
 
     async def _remove_image(self, build_id: str, state: dict[str, Any]) -> None:

@@ -45,6 +45,10 @@ class LogSink(Protocol):
         """No more will come."""
         ...
 
+    async def delete(self, job_id: str) -> None:
+        """Forget the log."""
+        ...
+
 
 class UsageBook(Protocol):
     """The part of the usage service the engine needs."""

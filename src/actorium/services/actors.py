@@ -9,20 +9,24 @@ import msgspec
 
 from actorium.domain.actor_prices import appended
 from actorium.domain.actors import (
-    DEFAULT_RUN_OPTIONS,
     DEFAULT_STANDBY,
     MAX_ACTORS,
     check_descriptive,
     check_name,
-    check_tag,
-    check_version_number,
+    check_publishable,
     merge_run_options,
     merge_standby,
-    refused,
 )
-from actorium.domain.errors import ApiError, ErrorType, invalid, not_found
+from actorium.domain.errors import ApiError, ErrorType, invalid, not_found, refused
 from actorium.domain.models import Actor, ActorStats, Build, JobStatus, Version
 from actorium.domain.secrets import Vault
+from actorium.domain.versions import (
+    check_tag,
+    check_version_number,
+    check_versions_size,
+    uses_standby,
+    with_actor_name,
+)
 from actorium.kit import Clock, new_id
 from actorium.services.access import Principal
 from actorium.services.version_bodies import version_from_body
@@ -46,16 +50,29 @@ def is_public(actor: Actor) -> bool:
     return bool(actor.fields.get("isPublic"))
 
 
+AfterDeletion = Callable[[str, Sequence[str]], Awaitable[None]]
+"""``(actor_id, build_ids)``: ends what still runs of a deleted Actor, and forgets the logs of its builds."""
+
+
 class Actors:
-    """The Actor service. ``abort_runs_of`` ends what still runs of an Actor that is deleted."""
+    """The Actor service. ``after_deletion`` is told of a deleted Actor and its deleted builds.
+
+    ``default_run_options`` (the API's names) are shown where an Actor sets none; they apply when a run starts.
+    """
 
     def __init__(
-        self, db: Database, clock: Clock, vault: Vault, abort_runs_of: Callable[[str], Awaitable[None]]
+        self,
+        db: Database,
+        clock: Clock,
+        vault: Vault,
+        after_deletion: AfterDeletion,
+        default_run_options: dict[str, Any],
     ) -> None:
         self._db = db
         self._clock = clock
         self._vault = vault
-        self._abort_runs_of = abort_runs_of
+        self._after_deletion = after_deletion
+        self._default_run_options = default_run_options
 
     async def resolve(self, principal: Principal | None, reference: str) -> Actor:
         """The Actor that an id, ``user~name``, ``userId~name``, ``~name`` or bare own name means. Raises 404."""
@@ -126,18 +143,24 @@ class Actors:
             raise invalid("Field pricingInfos must be empty for a new Actor: set prices with an update.")
         fields = check_descriptive(body)
         fields.setdefault("actorPermissionLevel", "FULL_PERMISSIONS")
+        check_publishable(fields)
+        versions = [
+            msgspec.structs.replace(version, source_files=with_actor_name(version.source_files, name))
+            for version in self._versions(actor_id, body.get("versions"), {})
+        ]
         if body.get("actorStandby"):
             fields["actorStandby"] = merge_standby(DEFAULT_STANDBY, body["actorStandby"])
+        elif any(uses_standby(version.source_files) for version in versions):
+            fields["actorStandby"] = {**DEFAULT_STANDBY, "isEnabled": True}
         actor = Actor(
             id=actor_id,
             user_id=principal.user_id,
             name=name,
             created_at=now,
             modified_at=now,
-            default_run_options=merge_run_options(DEFAULT_RUN_OPTIONS, body.get("defaultRunOptions")),
+            default_run_options=merge_run_options({}, _run_options(body)),
             fields=fields,
         )
-        versions = self._versions(actor_id, body.get("versions"), {})
 
         async def op(tx: Tx) -> ActorView:
             if await catalog.count_actors(tx, principal.user_id) >= MAX_ACTORS:
@@ -165,6 +188,7 @@ class Actors:
             if number in versions:
                 raise refused(f"Field versions has version {number} twice.")
             versions[number] = version_from_body(self._vault, actor_id, number, item, current.get(number))
+        check_versions_size(versions.values())
         return list(versions.values())
 
     async def update(self, principal: Principal, actor: Actor, body: dict[str, Any]) -> ActorView:
@@ -179,6 +203,8 @@ class Actors:
             if current is None:
                 raise not_found("Actor")
             changed_fields = {**current.fields, **fields}
+            if fields.keys() & {"isPublic", "title", "categories"}:
+                check_publishable(changed_fields)
             if body.get("actorStandby"):
                 standby = current.fields.get("actorStandby") or DEFAULT_STANDBY
                 changed_fields["actorStandby"] = merge_standby(standby, body["actorStandby"])
@@ -189,7 +215,7 @@ class Actors:
                 current,
                 name=name or current.name,
                 modified_at=now,
-                default_run_options=merge_run_options(current.default_run_options, body.get("defaultRunOptions")),
+                default_run_options=merge_run_options(current.default_run_options, _run_options(body)),
                 fields=changed_fields,
             )
             await catalog.update_actor(tx, changed)
@@ -213,34 +239,41 @@ class Actors:
             await catalog.put_version(tx, version)
 
     async def delete(self, actor: Actor) -> None:
-        """Delete an Actor with versions and builds; runs that are not over are aborted, all runs stay."""
-        await self._abort_runs_of(actor.id)
+        """Delete an Actor with versions, builds and its owner's tasks; runs that are not over are aborted, all stay."""
+        now = self._clock.now_ms()
 
-        async def op(tx: Tx) -> None:
-            for build in await builds.list_all_of_actor(tx, actor.id):
-                if await builds.delete_build(tx, build.id) is None:
-                    raise ApiError(
-                        ErrorType.DELETING_UNFINISHED_BUILD,
-                        f"Build {build.build_number} of this Actor has not finished yet: abort it first.",
-                    )
+        async def op(tx: Tx) -> Sequence[str]:
+            if await catalog.get_actor(tx, actor.id, for_update=True) is None:
+                raise not_found("Actor")
+            deleted = await builds.delete_builds_of_actor(tx, actor.id, now)
             await tasks.delete_tasks_of_actor(tx, actor.id, actor.user_id)
             await catalog.delete_actor(tx, actor.id)
+            return deleted
 
-        await self._db.write("delete Actor", op)
+        await self._after_deletion(actor.id, await self._db.write("delete Actor", op))
 
     async def _view(self, tx: Tx, actor_id: str, principal: Principal | None) -> ActorView:
         actor = await catalog.get_actor(tx, actor_id)
         if actor is None:
             raise not_found("Actor")
         user = await accounts.get_user(tx, actor.user_id)
+        shown = {**self._default_run_options, **actor.default_run_options}
         return ActorView(
-            actor=actor,
+            actor=msgspec.structs.replace(actor, default_run_options=shown),
             username=user.username if user else "",
             versions=await catalog.list_versions(tx, actor_id),
             tagged_builds=await builds.list_tagged_builds(tx, actor_id),
             stats=await catalog.actor_stats(tx, actor_id, self._clock.now_ms()),
             is_own=principal is not None and principal.owns(actor.user_id),
         )
+
+
+def _run_options(body: dict[str, Any]) -> object:
+    """``defaultRunOptions`` of a body; the old field ``restartOnError`` beside it means the one in it."""
+    given, restart = body.get("defaultRunOptions"), body.get("restartOnError")
+    if restart is None or not (given is None or isinstance(given, dict)):
+        return given
+    return {"restartOnError": restart, **(given or {})}
 
 
 def _tag_changes(value: object) -> dict[str, str | None]:

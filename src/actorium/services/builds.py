@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from actorium.domain.actors import check_tag, is_build_number
 from actorium.domain.errors import ApiError, ErrorType, invalid, not_found
-from actorium.domain.models import TERMINAL_STATUSES, Actor, Build, JobStatus, Meta, Version
+from actorium.domain.models import TERMINAL_STATUSES, Actor, Build, JobStatus, Meta, SourceFile, Version
+from actorium.domain.versions import check_tag, is_build_number
 from actorium.kit import Clock, Signals, new_id, wait_until
 from actorium.services.access import Principal
 from actorium.services.actors import is_public
@@ -19,6 +19,7 @@ from actorium.storage.db import Database, Tx
 BUILDS_TOPIC = "builds"
 """Signalled when a build waits to be started or is to be aborted."""
 BUILD_MEMORY_MBYTES = 4096
+_UNUSED_AT_ONCE = 100
 _S = JobStatus
 
 
@@ -72,7 +73,7 @@ class Builds:
                 env_vars=version.env_vars,
                 actor_version=_snapshot(version),
             )
-            await builds.insert_build(tx, build)
+            await builds.insert_build(tx, build, version.source_files)
             return build
 
         build = await self._db.write("start build", op)
@@ -103,8 +104,20 @@ class Builds:
             raise not_found("Build")
         return build
 
+    async def source_files(self, build: Build) -> Sequence[SourceFile]:
+        """The files a build was made from; none where its sources are elsewhere."""
+
+        async def op(tx: Tx) -> Sequence[SourceFile]:
+            return await builds.get_source_files(tx, build.id)
+
+        return (
+            await self._db.read("sources of build", op) if build.actor_version["sourceType"] == "SOURCE_FILES" else ()
+        )
+
     async def get_of_actor(self, actor: Actor, build_id: str) -> Build:
-        """A build of an Actor, by id. Raises 404."""
+        """A build of an Actor, by id; ``default`` means the one that runs use. Raises 404."""
+        if build_id == "default":
+            return await self.resolve_build(actor, actor.default_run_options.get("build") or "latest")
 
         async def op(tx: Tx) -> Build | None:
             return await builds.get_build(tx, build_id)
@@ -210,6 +223,25 @@ class Builds:
         await self._db.write("delete build", op)
         await self._logs.delete(build.id)
 
+    async def deleted_with_actor(self, build_ids: Sequence[str]) -> None:
+        """Forget the logs of builds that were deleted with their Actor, and let the builders look."""
+        for build_id in build_ids:
+            await self._logs.delete(build_id)
+            self._signals.send(job_topic(build_id))
+        self._signals.send(BUILDS_TOPIC)
+
+    async def delete_unused(self, before: int) -> None:
+        """Delete builds without a tag that nothing has used since ``before``."""
+
+        async def op(tx: Tx) -> Sequence[str]:
+            unused = await builds.list_unused_builds(tx, finished_before=before, most=_UNUSED_AT_ONCE)
+            return [build_id for build_id in unused if await builds.delete_build(tx, build_id) is not None]
+
+        while deleted := await self._db.write("delete unused builds", op):
+            for build_id in deleted:
+                await self._logs.delete(build_id)
+        self._signals.send(BUILDS_TOPIC)
+
 
 def _options(*, use_cache: bool, beta_packages: bool) -> dict[str, Any]:
     return {
@@ -225,10 +257,6 @@ def _snapshot(version: Version) -> dict[str, Any]:
         "versionNumber": version.version_number,
         "sourceType": version.source_type,
         "buildTag": version.build_tag,
-        "sourceFiles": [
-            {"name": file.name, "format": file.format, "content": file.content, "folder": file.folder}
-            for file in version.source_files
-        ],
         "sourceUrl": version.source_url,
         "applyEnvVarsToBuild": version.apply_env_vars_to_build,
     }

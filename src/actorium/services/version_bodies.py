@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from actorium.domain.actors import (
+from actorium.domain.errors import refused
+from actorium.domain.models import EnvVar, Version
+from actorium.domain.secrets import Vault
+from actorium.domain.versions import (
     MAX_ENV_VARS,
     SOURCE_TYPES,
     GivenEnvVar,
@@ -12,10 +15,7 @@ from actorium.domain.actors import (
     check_source_files,
     check_source_url,
     check_tag,
-    refused,
 )
-from actorium.domain.models import EnvVar, Version
-from actorium.domain.secrets import Vault
 
 
 def version_from_body(

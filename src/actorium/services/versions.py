@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from actorium.domain.actors import GivenEnvVar, check_env_var, check_version_number
-from actorium.domain.errors import ApiError, ErrorType, not_found
+from actorium.domain.actors import DEFAULT_STANDBY
+from actorium.domain.errors import ApiError, ErrorType, invalid, not_found
 from actorium.domain.models import Actor, EnvVar, Version
 from actorium.domain.secrets import Vault
+from actorium.domain.versions import GivenEnvVar, check_env_var, check_version_number, check_versions_size, uses_standby
 from actorium.kit import Clock
 from actorium.services.version_bodies import merge_env_var, version_from_body
 from actorium.storage import catalog
@@ -50,22 +51,31 @@ class Versions:
         """A new version. Raises 403 ``version-already-exists``."""
         number = check_version_number(body.get("versionNumber"))
         version = version_from_body(self._vault, actor.id, number, body, None)
+        starts_standby = uses_standby(version.source_files)
 
         async def change(tx: Tx) -> Version:
             if await catalog.get_version(tx, actor.id, number) is not None:
                 raise ApiError(ErrorType.VERSION_ALREADY_EXISTS, "Version with this number already exists")
+            await _check_size(tx, version)
             await catalog.put_version(tx, version)
+            if starts_standby:
+                await _switch_standby_on(tx, actor.id)
             return version
 
         return await self._change(actor, change)
 
     async def update(self, actor: Actor, number: str, body: dict[str, Any]) -> Version:
         """Change what the body names. Raises 404."""
+        named = body.get("versionNumber")
+        if named is not None and named != number:
+            raise invalid(
+                f"Field versionNumber is {named!r:.30}, but the path names version {number}: it cannot change."
+            )
 
         def changed(current: Version) -> Version:
             return version_from_body(self._vault, actor.id, number, body, current)
 
-        return await self._edit(actor, number, changed)
+        return await self._edit(actor, number, changed, check_size=True)
 
     async def delete(self, actor: Actor, number: str) -> None:
         """Delete a version; its builds stay. Raises 404."""
@@ -113,12 +123,16 @@ class Versions:
 
         await self._edit(actor, number, changed)
 
-    async def _edit(self, actor: Actor, number: str, changed: Callable[[Version], Version]) -> Version:
+    async def _edit(
+        self, actor: Actor, number: str, changed: Callable[[Version], Version], *, check_size: bool = False
+    ) -> Version:
         async def change(tx: Tx) -> Version:
             current = await catalog.get_version(tx, actor.id, number)
             if current is None:
                 raise not_found("Version")
             version = changed(current)
+            if check_size:
+                await _check_size(tx, version)
             await catalog.put_version(tx, version)
             return version
 
@@ -136,6 +150,19 @@ class Versions:
             return result
 
         return await self._db.write("change version", op)
+
+
+async def _check_size(tx: Tx, version: Version) -> None:
+    others = await catalog.list_versions(tx, version.actor_id)
+    check_versions_size([version, *(other for other in others if other.version_number != version.version_number)])
+
+
+async def _switch_standby_on(tx: Tx, actor_id: str) -> None:
+    actor = await catalog.get_actor(tx, actor_id)
+    if actor is not None:
+        standby = {**(actor.fields.get("actorStandby") or DEFAULT_STANDBY), "isEnabled": True}
+        fields = {**actor.fields, "actorStandby": standby}
+        await catalog.update_actor(tx, msgspec.structs.replace(actor, fields=fields))
 
 
 def _find(version: Version, name: str) -> EnvVar:

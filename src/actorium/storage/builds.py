@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 
 from actorium.domain.build_states import BUILD_TRANSITIONS
-from actorium.domain.models import TERMINAL_STATUSES, Build, EnvVar, JobStatus, Meta
+from actorium.domain.models import TERMINAL_STATUSES, Build, EnvVar, JobStatus, Meta, SourceFile
 from actorium.storage.db import Row, Tx, placeholders
 
+_S = JobStatus
 _encode = msgspec.json.Encoder().encode
 _meta = msgspec.json.Decoder(Meta).decode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _env_vars = msgspec.json.Decoder(tuple[EnvVar, ...]).decode
+
+_files = msgspec.json.Decoder(tuple[SourceFile, ...]).decode
 
 _JSON = {"meta", "options", "env_vars", "actor_version", "image_state", "actor_definition"}
 
 
 def _column(field: str) -> str:
     return f"{field}_json" if field in _JSON else field
+
+
+_COLUMNS = ", ".join(_column(field) for field in Build.__struct_fields__)
+_LONG = {"actor_definition", "input_schema", "readme", "changelog"}
+_SHORT_COLUMNS = ", ".join(
+    f"NULL AS {_column(field)}" if field in _LONG else _column(field) for field in Build.__struct_fields__
+)
+"""What a list needs; the other columns are long texts."""
 
 
 def _value(field: str, value: Any) -> Any:
@@ -75,9 +86,10 @@ async def next_build_number(tx: Tx, actor_id: str, version_number: str) -> str:
     return f"{version_number}.{row['last_patch']}"
 
 
-async def insert_build(tx: Tx, build: Build) -> None:
-    """Store a new build."""
+async def insert_build(tx: Tx, build: Build, source_files: Sequence[SourceFile] = ()) -> None:
+    """Store a new build with the files it is made from."""
     values = {_column(field): _value(field, getattr(build, field)) for field in build.__struct_fields__}
+    values["source_files_json"] = _encode(source_files).decode()
     await tx.execute(f"INSERT INTO builds ({', '.join(values)}) VALUES ({placeholders(len(values))})", *values.values())
 
 
@@ -92,7 +104,7 @@ async def transition(tx: Tx, build_id: str, from_: Collection[JobStatus], to: Jo
     changes = {"status": to, **fields}
     row = await tx.fetchrow(
         f"UPDATE builds SET {', '.join(f'{_column(field)} = ?' for field in changes)} "
-        f"WHERE id = ? AND status IN ({placeholders(len(from_))}) RETURNING *",
+        f"WHERE id = ? AND status IN ({placeholders(len(from_))}) RETURNING {_COLUMNS}",
         *(_value(field, value) for field, value in changes.items()),
         build_id,
         *from_,
@@ -102,20 +114,22 @@ async def transition(tx: Tx, build_id: str, from_: Collection[JobStatus], to: Jo
 
 async def get_build(tx: Tx, build_id: str) -> Build | None:
     """A build by id."""
-    row = await tx.fetchrow("SELECT * FROM builds WHERE id = ?", build_id)
+    row = await tx.fetchrow(f"SELECT {_COLUMNS} FROM builds WHERE id = ?", build_id)
     return _build(row) if row is not None else None
 
 
 async def find_build(tx: Tx, actor_id: str, build_number: str) -> Build | None:
     """A build of an Actor by number."""
-    row = await tx.fetchrow("SELECT * FROM builds WHERE actor_id = ? AND build_number = ?", actor_id, build_number)
+    row = await tx.fetchrow(
+        f"SELECT {_COLUMNS} FROM builds WHERE actor_id = ? AND build_number = ?", actor_id, build_number
+    )
     return _build(row) if row is not None else None
 
 
 async def find_tagged_build(tx: Tx, actor_id: str, tag: str) -> Build | None:
     """The build of an Actor that holds a tag."""
     row = await tx.fetchrow(
-        "SELECT b.* FROM build_tags t JOIN builds b ON b.id = t.build_id WHERE t.actor_id = ? AND t.tag = ?",
+        f"SELECT {_COLUMNS} FROM builds WHERE id = (SELECT build_id FROM build_tags WHERE actor_id = ? AND tag = ?)",
         actor_id,
         tag,
     )
@@ -125,12 +139,13 @@ async def find_tagged_build(tx: Tx, actor_id: str, tag: str) -> Build | None:
 async def list_builds(
     tx: Tx, *, user_id: str | None, actor_id: str | None, offset: int, limit: int, desc: bool
 ) -> tuple[list[Build], int]:
-    """A page of builds by start time, and how many there are in all."""
+    """A page of builds by start time, without definitions and texts, and how many there are in all."""
     condition, args = ("actor_id = ?", [actor_id]) if actor_id is not None else ("user_id = ?", [user_id])
     direction = "DESC" if desc else "ASC"
     total = await tx.fetchrow(f"SELECT COUNT(*) AS total FROM builds WHERE {condition}", *args)
     rows = await tx.fetch(
-        f"SELECT * FROM builds WHERE {condition} ORDER BY started_at {direction}, id {direction} LIMIT ? OFFSET ?",
+        f"SELECT {_SHORT_COLUMNS} FROM builds WHERE {condition} "
+        f"ORDER BY started_at {direction}, id {direction} LIMIT ? OFFSET ?",
         *args,
         limit,
         offset,
@@ -141,20 +156,62 @@ async def list_builds(
 async def list_live_builds(tx: Tx) -> list[Build]:
     """Every build that is not over, oldest first."""
     rows = await tx.fetch(
-        "SELECT * FROM builds WHERE status IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING') ORDER BY started_at, id"
+        f"SELECT {_COLUMNS} FROM builds WHERE status IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING') "
+        "ORDER BY started_at, id"
     )
     return [_build(row) for row in rows]
 
 
-async def list_all_of_actor(tx: Tx, actor_id: str) -> list[Build]:
-    """Every build of an Actor."""
-    return [_build(row) for row in await tx.fetch("SELECT * FROM builds WHERE actor_id = ?", actor_id)]
+async def get_source_files(tx: Tx, build_id: str) -> tuple[SourceFile, ...]:
+    """The files a build is made from."""
+    row = await tx.fetchrow("SELECT source_files_json FROM builds WHERE id = ?", build_id)
+    return _files(row["source_files_json"]) if row is not None else ()
+
+
+async def delete_builds_of_actor(tx: Tx, actor_id: str, now: int) -> list[str]:
+    """Delete the builds of an Actor that is deleted; returns their ids.
+
+    One that a builder works on becomes ABORTING; the builder deletes it when it is over.
+    """
+    deleted = []
+    for row in await tx.fetch("SELECT id FROM builds WHERE actor_id = ?", actor_id):
+        build_id = row["id"]
+        await transition(tx, build_id, {_S.READY}, _S.ABORTED, finished_at=now)
+        await transition(tx, build_id, {_S.RUNNING, _S.TIMING_OUT}, _S.ABORTING, abort_requested=True)
+        if await delete_build(tx, build_id) is not None:
+            deleted.append(build_id)
+    return deleted
+
+
+def _names(column: str) -> str:
+    """Whether options, in the JSON text ``column``, name build ``b`` by its number."""
+    return f"COALESCE({column}, '') LIKE '%\"build\":\"' || b.build_number || '\"%'"
+
+
+async def list_unused_builds(tx: Tx, *, finished_before: int, most: int) -> list[str]:
+    """Builds that ended before a time, that nothing names and that no run since then is of."""
+    rows = await tx.fetch(
+        "SELECT b.id FROM builds b LEFT JOIN actors a ON a.id = b.actor_id WHERE b.finished_at < ? "
+        f"AND b.status IN ({placeholders(len(TERMINAL_STATUSES))}) "
+        "AND NOT EXISTS (SELECT 1 FROM build_tags t WHERE t.build_id = b.id) "
+        "AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.actor_id = b.actor_id AND r.build_id = b.id "
+        "AND (r.started_at >= ? OR r.finished_at IS NULL)) "
+        f"AND NOT EXISTS (SELECT 1 FROM tasks k WHERE k.actor_id = b.actor_id AND ({_names('k.options_json')} "
+        f"OR {_names('k.fields_json')})) AND (a.id IS NULL OR NOT ({_names('a.default_run_options_json')} "
+        f"OR {_names('a.fields_json')})) "
+        "ORDER BY b.finished_at LIMIT ?",
+        finished_before,
+        *TERMINAL_STATUSES,
+        finished_before,
+        most,
+    )
+    return [row["id"] for row in rows]
 
 
 async def delete_build(tx: Tx, build_id: str) -> Build | None:
     """Delete a build that is over, with its tags; ``None`` when it is not there or not over."""
     row = await tx.fetchrow(
-        f"DELETE FROM builds WHERE id = ? AND status IN ({placeholders(len(TERMINAL_STATUSES))}) RETURNING *",
+        f"DELETE FROM builds WHERE id = ? AND status IN ({placeholders(len(TERMINAL_STATUSES))}) RETURNING {_COLUMNS}",
         build_id,
         *TERMINAL_STATUSES,
     )

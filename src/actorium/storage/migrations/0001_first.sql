@@ -85,6 +85,8 @@ CREATE TABLE builds (
   input_schema TEXT,
   readme TEXT,
   changelog TEXT,
+  -- Up to some megabytes: the last column, so that reading the others does not read it.
+  source_files_json TEXT NOT NULL,
   UNIQUE (actor_id, build_number)
 );
 CREATE INDEX builds_by_user ON builds (user_id, started_at, id);
