@@ -111,6 +111,10 @@ class Version(msgspec.Struct, frozen=True):
     build_tag: str | None = None
 
 
+DEFAULT_TAG = "latest"
+"""The tag of the build that runs use where neither they nor their Actor say."""
+
+
 class Actor(msgspec.Struct, frozen=True):
     """An Actor without its versions. ``fields`` holds the descriptive API fields as sent (title, categories, ...)."""
 
@@ -121,6 +125,11 @@ class Actor(msgspec.Struct, frozen=True):
     modified_at: int
     default_run_options: dict[str, Any]
     fields: dict[str, Any]
+
+    @property
+    def default_build(self) -> str:
+        """The tag or number of the build that runs use unless they ask for another one."""
+        return self.default_run_options.get("build") or DEFAULT_TAG
 
 
 class ActorStats(msgspec.Struct, frozen=True):

@@ -117,7 +117,7 @@ class Builds:
     async def get_of_actor(self, actor: Actor, build_id: str) -> Build:
         """A build of an Actor, by id; ``default`` means the one that runs use. Raises 404."""
         if build_id == "default":
-            return await self.resolve_build(actor, actor.default_run_options.get("build") or "latest")
+            return await self.resolve_build(actor, actor.default_build)
 
         async def op(tx: Tx) -> Build | None:
             return await builds.get_build(tx, build_id)
@@ -211,9 +211,9 @@ class Builds:
         async def op(tx: Tx) -> None:
             actor = await catalog.get_actor(tx, build.actor_id)
             if actor is not None:
-                default = actor.default_run_options.get("build")
+                default = actor.default_build
                 tags = await builds.list_tags(tx, actor.id)
-                if build.build_number == default or (default is not None and tags.get(default) == build.id):
+                if build.build_number == default or tags.get(default) == build.id:
                     raise ApiError(ErrorType.DELETING_DEFAULT_BUILD, "The default build of an Actor cannot be deleted.")
             if await builds.delete_build(tx, build.id) is None:
                 raise ApiError(

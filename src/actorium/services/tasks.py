@@ -198,7 +198,7 @@ class Tasks:
         return actor, await self._build(actor, merge_task_options(task.options or {}, given_options))
 
     async def _build(self, actor: Actor, options: dict[str, Any] | None) -> Build:
-        chosen = (options or {}).get("build") or actor.default_run_options.get("build") or "latest"
+        chosen = (options or {}).get("build") or actor.default_build
         return await self._builds.resolve_build(actor, chosen)
 
     async def _edit(self, task: Task, build: Build | None, changed: Callable[[Task], Task], name: str | None) -> Task:
