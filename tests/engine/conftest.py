@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,10 +157,10 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
     await logs.start()
     vault = Vault(b"k" * 32)
 
-    async def no_runs(_actor_id: str) -> None:
+    async def no_runs(_actor_id: str, _build_ids: Sequence[str]) -> None:
         return
 
-    actors, build_service = Actors(db, clock, vault, no_runs), Builds(db, clock, signals, logs)
+    actors, build_service = Actors(db, clock, vault, no_runs, {}), Builds(db, clock, signals, logs)
     now = clock.now_ms()
     actor = Actor("actoractoractoract"[:17], BOB.user_id, "counter", now, now, {"build": "latest"}, {})
     build = Build(
