@@ -27,6 +27,7 @@ from actorium.api.charging import ChargeRoutes
 from actorium.api.connections import KEEP_ALIVE_SECS, Connection
 from actorium.api.datasets import DatasetRoutes
 from actorium.api.http import Api, Route, mount
+from actorium.api.inputs import InputRoutes
 from actorium.api.key_value_stores import KeyValueStoreRoutes
 from actorium.api.logs import Logs
 from actorium.api.metamorph import MetamorphRoutes
@@ -72,6 +73,7 @@ from actorium.services.metamorph import Metamorphs
 from actorium.services.queueing import Queueing
 from actorium.services.record_values import decoded_chunks
 from actorium.services.request_queues import RequestQueues
+from actorium.services.run_inputs import RunInputs
 from actorium.services.run_options import RunSettings
 from actorium.services.run_starts import RunStarts
 from actorium.services.run_stops import PlatformStops
@@ -232,6 +234,7 @@ class Platform:
             abort_grace_secs=settings.abort_grace_secs,
             abort_children_with_parent=settings.abort_children_with_parent,
         )
+        self.inputs = RunInputs(self.db, clock, vault)
         stops = PlatformStops(clock, self.signals, self.logs, run_settings)
         self.charging = Charging(self.db, clock, self.reads.usage, stops)
         self.budgets = Budgets(
@@ -243,9 +246,9 @@ class Platform:
             BudgetSettings(settings.max_monthly_usage_usd, settings.abort_runs_at_monthly_limit),
         )
         parts = (self.db, clock, self.signals, self.actors, self.builds, self.logs, self.charging, self.budgets)
-        self.starts = RunStarts(*parts, run_settings)
+        self.starts = RunStarts(*parts, self.inputs, run_settings)
         self.runs = Runs(*parts, run_settings)
-        self.tasks = Tasks(self.db, clock, self.actors, self.builds, self.starts, self._abort_runs_of_task)
+        self.tasks = Tasks(self.db, clock, self.actors, self.builds, self.inputs, self.starts, self._abort_runs_of_task)
         self.events = Events(self.runs, clock)
         self.runtime = ProcessRuntime(settings.data_dir / "runs")
         self.builder = NativeBuilder(settings.data_dir / "builds")
@@ -308,7 +311,7 @@ class Platform:
         limits = Limits(self.db, self.clock, self.reads.usage, capacity_of(self.settings))
         queues = RequestQueues(self.db, self.clock, self.reads)
         datasets = Datasets(self.db, self.clock, self.reads, self.merging, self.charging)
-        metamorphs = Metamorphs(self.db, self.clock, self.signals, self.actors, self.builds, self.logs)
+        metamorphs = Metamorphs(self.db, self.clock, self.signals, self.actors, self.builds, self.inputs, self.logs)
         run_sync = RunSync(self.runs, self.records, datasets)
         storage_routes = [
             *DatasetRoutes(self.storages, datasets).routes(),
@@ -320,6 +323,7 @@ class Platform:
             *AccountRoutes(self.accounts, limits, self.reads.usage, self.budgets).routes(),
             *ActorRoutes(self.actors, versions).routes(),
             *BuildRoutes(self.builds, self.actors, self.clock, logs, self.prices).routes(),
+            *InputRoutes(self.inputs, self.actors, self.builds).routes(),
             *runs.routes(),
             *MetamorphRoutes(metamorphs, runs).routes(),
             *TaskRoutes(self.tasks, self.accounts).routes(),

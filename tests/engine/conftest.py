@@ -24,6 +24,7 @@ from actorium.services.budgets import Budgets, BudgetSettings
 from actorium.services.builds import Builds
 from actorium.services.charging import Charging
 from actorium.services.events import Event, SystemInfo
+from actorium.services.run_inputs import RunInputs
 from actorium.services.run_options import RunSettings, StartOptions
 from actorium.services.run_starts import RunStarts
 from actorium.services.run_stops import PlatformStops
@@ -193,11 +194,12 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
 
     await db.write("prepare", prepare)
     settings = RunSettings(1024, 0, CAPACITY, 30, abort_children_with_parent=True)
+    inputs = RunInputs(db, clock, vault)
     usage = Usage(db, clock)
     stops = PlatformStops(clock, signals, logs, settings)
     charging = Charging(db, clock, usage, stops)
     budgets = Budgets(db, clock, usage, charging, stops, BudgetSettings(0, abort_runs_at_monthly_limit=False))
-    starts = RunStarts(db, clock, signals, actors, build_service, logs, charging, budgets, settings)
+    starts = RunStarts(db, clock, signals, actors, build_service, logs, charging, budgets, inputs, settings)
     runs = Runs(db, clock, signals, actors, build_service, logs, charging, budgets, settings)
     runtime, events, servers = FakeRuntime(clock), RecordedEvents(), FakeWebServers()
     parts = Parts(

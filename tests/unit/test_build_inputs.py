@@ -8,18 +8,15 @@ import stat
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from actorium.builders import BuildFailed, Sources
 from actorium.builders import sources as source_module
-from actorium.builders.definition import check_input_schema, read_definition
+from actorium.builders.definition import read_definition
 from actorium.builders.dockerfile import assignments, exec_form, expand, parse_dockerfile
 from actorium.builders.native.stages import Context, base_image
 from actorium.builders.sources import write_sources
-from actorium.domain.errors import ApiError
-from actorium.domain.inputs import RunInput, complete_input
 from actorium.domain.models import SourceFile
 
 
@@ -176,23 +173,13 @@ def test_a_missing_reference_warns_and_falls_through(tmp_path: Path) -> None:
     assert any("no.md" in warning for warning in found.warnings)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"title": None}, r"Field schema.title is required"),
-        ({"type": "array"}, r"Field schema.type must be equal to one of the allowed values"),
-        ({"schemaVersion": 2}, r"Field schema.schemaVersion must be equal"),
-        ({"extra": 1}, r"Property schema.extra is not allowed"),
-        ({"properties": {"a": {"type": "text"}}}, r"schema.properties.a is not matching any"),
-        ({"properties": {"a": {"type": "string", "title": "A"}}}, r"schema.properties.a.description is required"),
-        ({"required": ["b"]}, r"schema.properties.b does not exist"),
-    ],
-)
-def test_input_schema_rules(change: dict[str, Any], message: str) -> None:
-    schema: dict[str, Any] = {"title": "T", "type": "object", "schemaVersion": 1, "properties": {}, **change}
-    schema = {key: value for key, value in schema.items() if value is not None}
-    with pytest.raises(BuildFailed, match=message):
-        check_input_schema(schema)
+def test_a_broken_input_schema_fails_the_build(tmp_path: Path) -> None:
+    broken = SCHEMA.replace('"properties"', '"extra": 1, "properties"')
+    with pytest.raises(BuildFailed, match=r"^Input schema is not valid \(Property schema.extra is not allowed\.\)$"):
+        read_definition(actor(tmp_path, {"INPUT_SCHEMA.json": broken}))
+    (tmp_path / "INPUT_SCHEMA.json").write_text(SCHEMA[:-1] + " " * 500 * 1024 + "}")
+    with pytest.raises(BuildFailed, match="larger than 512000 bytes"):
+        read_definition(tmp_path)
 
 
 def test_dockerfile_instructions_have_lines() -> None:
@@ -230,32 +217,3 @@ def test_dockerignore(tmp_path: Path) -> None:
     files = dict.fromkeys(("a.py", "dist/b", "node_modules/c", "src/node_modules/d", "keep.log", "x.log"), "x")
     root = actor(tmp_path, {**files, ".dockerignore": "# c\nnode_modules\ndist\n*.log\n!keep.log\n**/d\n"})
     assert Context(root).files() == [".dockerignore", "a.py", "keep.log"]
-
-
-def test_input_defaults() -> None:
-    schema = (
-        '{"properties": {"a": {"type": "integer", "default": 1}, "o": {"type": "object", "properties": '
-        '{"x": {"default": 2}}}, "l": {"type": "array", "items": {"properties": {"k": {"default": 3}}}}}}'
-    )
-    completed = complete_input(schema, None)
-    assert completed is not None
-    assert completed.data == b'{"a":1,"o":{"x":2}}'
-    given = RunInput(b'{"a": null, "o": {}, "l": [{}, 5]}', "application/json")
-    completed = complete_input(schema, given)
-    assert completed is not None
-    assert completed.data == b'{"a":null,"o":{},"l":[{"k":3},5]}'
-    for body, message in (
-        (RunInput(b"[1]", "application/json"), 'must be object, got "array"'),
-        (RunInput(b"{", "application/json"), "Cannot parse input JSON body"),
-        (RunInput(b"x", "text/plain"), "content type"),
-    ):
-        with pytest.raises(ApiError, match=message) as error:
-            complete_input(schema, body)
-        assert error.value.type.code == "invalid-input"
-
-
-def test_input_without_a_schema_is_stored_as_it_came() -> None:
-    assert complete_input(None, None) is None
-    assert complete_input(None, RunInput(b" null ", "application/json; charset=utf-8")) is None
-    for body in (RunInput(b'{"a" : 1}', "application/json"), RunInput(b"\x00", "application/octet-stream")):
-        assert complete_input(None, body) is body

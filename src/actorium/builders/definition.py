@@ -14,14 +14,11 @@ import pyjson5
 from actorium.builders import BuildFailed
 from actorium.domain.dataset_schemas import check_schema as check_dataset_schema
 from actorium.domain.errors import ApiError
+from actorium.domain.input_schemas.schema_checks import InputSchemaError, check_input_schema
 from actorium.domain.store_schemas import check_store_schema
 
 MAX_SCHEMA_BYTES = 500 * 1024
 _DATASET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,100}")
-_ROOT_KEYS = frozenset(
-    {"title", "type", "schemaVersion", "properties", "$schema", "description", "required", "additionalProperties"}
-)
-_TYPES = frozenset({"string", "array", "object", "integer", "number", "boolean"})
 
 
 class Definition(msgspec.Struct, frozen=True):
@@ -134,7 +131,10 @@ class _Reader:
                     self.root.resolve() if path.is_relative_to(self.root.resolve()) else self.root
                 ).as_posix(),
             )
-        check_input_schema(schema)
+        try:
+            self.warnings += check_input_schema(schema)
+        except InputSchemaError as error:
+            raise BuildFailed(str(error)) from error
         return schema
 
     def _resolved(
@@ -196,41 +196,3 @@ class _Reader:
             if path is None and candidate.is_file():
                 path = candidate
         return path
-
-
-def check_input_schema(schema: dict[str, Any]) -> None:
-    """The rules of the schema's root and of each field's type; raises ``BuildFailed`` in the platform's words."""
-    for key, kind, word in (("title", str, "string"), ("type", str, "string"), ("properties", dict, "object")):
-        if key not in schema:
-            raise BuildFailed(f"Input schema is not valid (Field schema.{key} is required)")
-        if not isinstance(schema[key], kind):
-            raise BuildFailed(f"Input schema is not valid (Field schema.{key} must be {word})")
-    if schema["type"] != "object":
-        raise BuildFailed(
-            'Input schema is not valid (Field schema.type must be equal to one of the allowed values: "object")'
-        )
-    if schema.get("schemaVersion") != 1:
-        missing = "schemaVersion" not in schema
-        reason = "is required" if missing else "must be equal to one of the allowed values: 1"
-        raise BuildFailed(f"Input schema is not valid (Field schema.schemaVersion {reason})")
-    for key in schema.keys() - _ROOT_KEYS:
-        raise BuildFailed(f"Input schema is not valid (Property schema.{key} is not allowed.)")
-    properties: dict[str, Any] = schema["properties"]
-    for name, field in properties.items():
-        where = f"schema.properties.{name}"
-        types = field.get("type") if isinstance(field, dict) else None
-        given = types if isinstance(types, list) else [types]
-        if not isinstance(field, dict) or not given or not all(item in _TYPES for item in given):
-            raise BuildFailed(
-                f"Input schema is not valid (Field {where} is not matching any input schema type definition. "
-                "Please make sure that it's type is valid.)"
-            )
-        for key in ("title", "description"):
-            if not isinstance(field.get(key), str):
-                raise BuildFailed(f"Input schema is not valid (Field {where}.{key} is required)")
-    for name in schema.get("required") or []:
-        if name not in properties:
-            raise BuildFailed(
-                f"Field schema.properties.{name} does not exist, but it is specified in schema.required. "
-                "Either define the field or remove it from schema.required."
-            )

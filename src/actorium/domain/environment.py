@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from actorium.domain.models import Run
@@ -11,6 +13,7 @@ from actorium.domain.pricing import cpu_cores
 class Surroundings(msgspec.Struct, frozen=True):
     """What the variables tell of everything around a run.
 
+    ``input_keys`` are the variables with which secret inputs are opened.
     ``api_base_url`` is as the process reaches it, ``public_base_url`` as users do; both without ``/v2``.
     """
 
@@ -27,6 +30,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     standby_url: str
     started_at: str
     timeout_at: str | None
+    input_keys: Mapping[str, str] = {}
 
 
 def run_environment(run: Run, around: Surroundings, version_env: dict[str, str]) -> dict[str, str]:
@@ -62,6 +66,7 @@ def run_environment(run: Run, around: Surroundings, version_env: dict[str, str])
         "APIFY_CONTAINER_URL": around.web_server_url,
         "ACTOR_WEB_SERVER_URL": around.web_server_url,
         "ACTOR_STANDBY_URL": around.standby_url,
+        **around.input_keys,
     }
     # Both names of a pair get the same text: the SDKs prefer opposite ones.
     for name, value in {

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from jsonschema_rs import Draft7Validator, ValidationError, ValidationErrorKind
+from jsonschema_rs import Draft7Validator, FancyRegexOptions, ValidationError, ValidationErrorKind
 
 Validator = Draft7Validator
 
 _DRAFT_7 = "http://json-schema.org/draft-07/schema"
 _LARGEST = 1.7976931348623157e308
+_PATTERNS = FancyRegexOptions(backtrack_limit=100_000)
+"""A pattern that tries more for one text does not match it: no pattern may hold the server up."""
 
 
 def compile_schema(schema: Any) -> Validator:
@@ -22,7 +24,7 @@ def compile_schema(schema: Any) -> Validator:
     if declared is not None and str(declared).rstrip("#") != _DRAFT_7:
         raise ValueError(f"$schema must be {_DRAFT_7}#, or left out, but is {declared!r}")
     try:
-        return Draft7Validator(schema, validate_formats=True, retriever=_refuse)
+        return Draft7Validator(schema, validate_formats=True, retriever=_refuse, pattern_options=_PATTERNS)
     except ValidationError as error:
         where = _pointer(error.instance_path)
         raise ValueError(f"{error.message}{f', at {where}' if where else ''}") from error
@@ -40,6 +42,28 @@ def _refuse(address: str) -> Any:
 def violations(validator: Validator, value: Any) -> list[dict[str, Any]]:
     """Everything in ``value`` that breaks the schema, each as Ajv's error object."""
     return [found for error in validator.iter_errors(value) for found in _described(error)]
+
+
+Found = tuple[list[str | int], list[str | int], dict[str, Any]]
+"""The path to the value, the path to the keyword in the schema, and Ajv's error object."""
+
+
+def first_violation(validator: Validator, value: Any) -> Found | None:
+    """What breaks the schema first; the rest is not looked for, which is quick however much there is."""
+    try:
+        validator.validate(value)
+    except ValidationError as error:
+        return _found(error)
+    return None
+
+
+def found_violations(validator: Validator, value: Any) -> list[Found]:
+    """Everything in a small ``value`` that breaks the schema."""
+    return [_found(error) for error in validator.iter_errors(value)]
+
+
+def _found(error: ValidationError) -> Found:
+    return list(error.instance_path), list(error.schema_path), next(_described(error))
 
 
 def _pointer(path: Sequence[str | int]) -> str:

@@ -291,6 +291,7 @@ class Run(msgspec.Struct, frozen=True):
     ``timeout_at`` ends the time budget; ``stop_at`` is the deadline of a stop that was asked for.
     ``queued_at`` is since when it is, or when it was last, READY; ``queue_rank`` its place among its user's READY
     runs, smallest first (``domain/queueing.py``). ``parent_run_id`` is the run whose token started it.
+    ``sealed_secrets`` are the texts of its input that its log must not show.
     ``abort_children_at`` is set while runs below an aborted one are still to be aborted; it grows with each reason.
     ``pricing_info`` is the Actor's as the API shows it, in force when the run was made; ``charged_event_counts`` are
     those of its events, or of items where these have a price.
@@ -330,6 +331,7 @@ class Run(msgspec.Struct, frozen=True):
     queued_at: int = 0
     queue_rank: int = 0
     parent_run_id: str | None = None
+    sealed_secrets: str | None = None
     abort_children_at: int | None = None
     is_container_server_ready: bool = False
     pricing_info: dict[str, Any] | None = None

@@ -7,14 +7,17 @@ from typing import Any
 import msgspec
 
 from actorium.domain.environment import Surroundings, run_environment
+from actorium.domain.input_schemas.validation import has_secrets
+from actorium.domain.input_secrets import key_variables
 from actorium.domain.models import Actor, Build, JobStatus, Run, RunStats, Wanted
 from actorium.domain.times import iso, iso_or_none
 from actorium.engine.parts import Parts
 from actorium.engine.ports import LOOPBACK, NoPortError
 from actorium.kit import new_id
 from actorium.runtimes import Exit, Handle, Image, RunSpec, StartError
-from actorium.storage import accounts, builds, catalog, jobs, web_servers
+from actorium.storage import accounts, builds, catalog, input_keys, jobs, web_servers
 from actorium.storage.db import Tx
+from actorium.storage.input_keys import StoredKeys
 
 _MIN_BUDGET_MS = 1000
 _LOWEST_PORT, _HIGHEST_PORT = 1024, 65_535
@@ -47,6 +50,7 @@ class _Surroundings(msgspec.Struct, frozen=True):
     username: str
     build_tags: tuple[str, ...]
     ports_in_use: set[int]
+    keys: StoredKeys | None
 
 
 async def launch(parts: Parts, run: Run, stats: RunStats, ended: Ended | None, idle_since: int | None) -> Launched:
@@ -144,6 +148,7 @@ async def _read(parts: Parts, run: Run) -> _Surroundings:
             username=user.username,
             build_tags=of_build,
             ports_in_use=await web_servers.ports_in_use(tx),
+            keys=await input_keys.get(tx, run.user_id, run.actor_id) if has_secrets(build.input_schema) else None,
         )
 
     return await parts.db.read("read for launch", op)
@@ -157,14 +162,25 @@ async def open_log(parts: Parts, run: Run) -> None:
 
     build = await parts.db.read("secrets of run", op)
     own = [parts.open_secret(var.value) for var in build.env_vars if var.is_secret] if build is not None else []
-    parts.logs.open(run.id, (parts.run_token(run.id), *own))
+    parts.logs.open(run.id, (parts.run_token(run.id), *own, *_secrets_of_input(parts, run)))
+
+
+def _secrets_of_input(parts: Parts, run: Run) -> list[str]:
+    if run.sealed_secrets is None:
+        return []
+    return msgspec.json.decode(parts.open_secret(run.sealed_secrets), type=list[str])
+
+
+def _input_keys(parts: Parts, stored: StoredKeys | None) -> dict[str, str]:
+    return {} if stored is None else key_variables(parts.open_secret(stored.sealed))
 
 
 def _environment(parts: Parts, run: Run, around: _Surroundings, port: int, timeout_at: int | None) -> dict[str, str]:
     own = {var.name: parts.open_secret(var.value) if var.is_secret else var.value for var in around.build.env_vars}
     token = parts.run_token(run.id)
     secrets = [own[var.name] for var in around.build.env_vars if var.is_secret]
-    parts.logs.open(run.id, (token, *secrets))
+    keys = _input_keys(parts, around.keys)
+    parts.logs.open(run.id, (token, *secrets, *keys.values(), *_secrets_of_input(parts, run)))
     return run_environment(
         run,
         Surroundings(
@@ -181,6 +197,7 @@ def _environment(parts: Parts, run: Run, around: _Surroundings, port: int, timeo
             standby_url=parts.addresses.standby_url(run.actor_id, around.username, around.actor.name),
             started_at=iso(run.started_at),
             timeout_at=iso_or_none(timeout_at),
+            input_keys=keys,
         ),
         own,
     )

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from actorium.domain.errors import ApiError, ErrorType, not_found
-from actorium.domain.inputs import RunInput, complete_input
+from actorium.domain.inputs import RunInput
 from actorium.domain.models import (
     TERMINAL_STATUSES,
     Actor,
@@ -20,6 +20,7 @@ from actorium.domain.models import (
 )
 from actorium.kit import Clock, Signals
 from actorium.services.access import Principal
+from actorium.services.run_inputs import RunInputs
 from actorium.services.run_options import StartOptions, chosen_build
 from actorium.services.runs import finished
 from actorium.services.topics import run_topic
@@ -58,13 +59,21 @@ class Metamorphs:
     """Turns runs into runs of other Actors."""
 
     def __init__(
-        self, db: Database, clock: Clock, signals: Signals, actors: ActorLookup, builds: BuildLookup, logs: LogWriting
+        self,
+        db: Database,
+        clock: Clock,
+        signals: Signals,
+        actors: ActorLookup,
+        builds: BuildLookup,
+        inputs: RunInputs,
+        logs: LogWriting,
     ) -> None:
         self._db = db
         self._clock = clock
         self._signals = signals
         self._actors = actors
         self._builds = builds
+        self._inputs = inputs
         self._logs = logs
 
     async def metamorph(
@@ -77,7 +86,8 @@ class Metamorphs:
         target = await self._actors.resolve(principal, target_reference)
         tag_or_number = chosen_build(StartOptions(build=tag_or_number), target.default_run_options)
         build = await self._builds.resolve_build(target, tag_or_number)
-        given = complete_input(build.input_schema, body)
+        prepared = await self._inputs.prepare(run.user_id, target.id, build, body)
+        given = prepared.stored
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> tuple[Run | None, bool]:
@@ -100,6 +110,8 @@ class Metamorphs:
                 "metamorphs": (*current.metamorphs, change),
                 "options": msgspec.structs.replace(current.options, build=tag_or_number),
             }
+            if prepared.sealed_secrets is not None:
+                fields["sealed_secrets"] = prepared.sealed_secrets
             if current.status is JobStatus.RUNNING:
                 fields |= {"wanted": Wanted.METAMORPH, "stop_at": now}
             return await jobs.update(tx, run.id, {current.status}, **fields), True

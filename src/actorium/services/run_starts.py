@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from actorium.domain.charges import counts_items, first_counts
-from actorium.domain.inputs import RunInput, complete_input
+from actorium.domain.inputs import RunInput
 from actorium.domain.models import Actor, Build, GeneralAccess, JobStatus, Meta, Run, RunStats, Wanted
 from actorium.domain.queueing import queue_rank
 from actorium.domain.storages import StorageSchemas
@@ -15,6 +15,7 @@ from actorium.services.access import Principal
 from actorium.services.budgets import Budgets
 from actorium.services.charging import Change, Charging
 from actorium.services.queueing import admit
+from actorium.services.run_inputs import RunInputs
 from actorium.services.run_options import (
     RunSettings,
     StartOptions,
@@ -67,6 +68,7 @@ class RunStarts:
         logs: LogOpening,
         charging: Charging,
         budgets: Budgets,
+        inputs: RunInputs,
         settings: RunSettings,
     ) -> None:
         self._db = db
@@ -74,6 +76,7 @@ class RunStarts:
         self._signals = signals
         self._actors = actors
         self._builds = builds
+        self._inputs = inputs
         self._logs = logs
         self._charging = charging
         self._budgets = budgets
@@ -101,7 +104,8 @@ class RunStarts:
         now = self._clock.now_ms()
         pricing_info = run_pricing(actor, options, now)
         counts = first_counts(pricing_info, options.memory_mbytes)
-        stored = complete_input(build.input_schema, body)
+        given = await self._inputs.prepare(principal.user_id, actor.id, build, body)
+        stored = given.stored
         schemas = StorageSchemas.of(build.actor_definition)
         await self._budgets.check_month(principal.user_id)
         run_id = new_id()
@@ -151,6 +155,7 @@ class RunStarts:
                 parent_run_id=principal.run_id,
                 pricing_info=pricing_info,
                 charged_event_counts=counts,
+                sealed_secrets=given.sealed_secrets,
             )
             await jobs.insert_run(tx, run)
             if counts_items(counts):

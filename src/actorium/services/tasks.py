@@ -23,6 +23,7 @@ from actorium.domain.tasks import (
 )
 from actorium.kit import Clock, new_id
 from actorium.services.access import Principal
+from actorium.services.run_inputs import RunInputs
 from actorium.services.run_options import StartOptions, over_task
 from actorium.services.run_starts import RunStarts
 from actorium.storage import tasks
@@ -57,6 +58,7 @@ class Tasks:
         clock: Clock,
         actors: ActorLookup,
         builds: BuildLookup,
+        inputs: RunInputs,
         starts: RunStarts,
         abort_runs_of: Callable[[str], Awaitable[None]],
     ) -> None:
@@ -64,6 +66,7 @@ class Tasks:
         self._clock = clock
         self._actors = actors
         self._builds = builds
+        self._inputs = inputs
         self._starts = starts
         self._abort_runs_of = abort_runs_of
 
@@ -116,6 +119,8 @@ class Tasks:
             task_input = prefilled(build.input_schema)
         else:
             _check_against(build, task_input)
+        if task_input:
+            task_input = (await self._inputs.encryption(principal.user_id, actor.id, build))(task_input)
         task_id, now = new_id(), self._clock.now_ms()
 
         async def op(tx: Tx) -> Task:
@@ -203,6 +208,7 @@ class Tasks:
 
     async def _edit(self, task: Task, build: Build | None, changed: Callable[[Task], Task], name: str | None) -> Task:
         now = self._clock.now_ms()
+        encrypt = await self._inputs.encryption(task.user_id, task.actor_id, build)
 
         async def op(tx: Tx) -> Task:
             current = await tasks.get_task(tx, task.id, for_update=True)
@@ -211,6 +217,7 @@ class Tasks:
             after = msgspec.structs.replace(changed(current), modified_at=now)
             if build is not None and after.input is not None:
                 _check_against(build, after.input)
+                after = msgspec.structs.replace(after, input=encrypt(after.input))
             await tasks.update_task(tx, after)
             return after
 

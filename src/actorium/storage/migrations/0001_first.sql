@@ -53,6 +53,16 @@ CREATE TABLE versions (
   PRIMARY KEY (actor_id, version_number)
 );
 
+-- Key pairs for secret inputs; only the instance key opens the private half.
+CREATE TABLE input_keys (
+  user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  actor_id TEXT NOT NULL REFERENCES actors (id) ON DELETE CASCADE,
+  public_key TEXT NOT NULL,
+  sealed_private_key TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  PRIMARY KEY (user_id, actor_id)
+);
+
 CREATE TABLE build_counters (
   actor_id TEXT NOT NULL REFERENCES actors (id) ON DELETE CASCADE,
   version_number TEXT NOT NULL,
@@ -176,6 +186,7 @@ CREATE TABLE runs (
   queue_rank BIGINT NOT NULL,
   memory_mbytes BIGINT NOT NULL,
   parent_run_id TEXT,
+  sealed_secrets TEXT,
   abort_children_at BIGINT,
   pricing_info_json TEXT,
   charged_event_counts_json TEXT,
