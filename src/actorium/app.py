@@ -22,6 +22,7 @@ from actorium.api import health as health_api
 from actorium.api.account import AccountRoutes
 from actorium.api.actors import ActorRoutes
 from actorium.api.aliases import default_storages
+from actorium.api.approvals import ApprovalRoutes
 from actorium.api.builds import BuildRoutes
 from actorium.api.charging import ChargeRoutes
 from actorium.api.connections import KEEP_ALIVE_SECS, Connection
@@ -59,6 +60,7 @@ from actorium.runtimes.process import ProcessRuntime
 from actorium.services.access import Access, Principal
 from actorium.services.accounts import Accounts
 from actorium.services.actors import Actors
+from actorium.services.approvals import Approvals
 from actorium.services.block_merging import BlockMerging
 from actorium.services.budgets import Budgets, BudgetSettings
 from actorium.services.build_housekeeping import BuildHousekeeping
@@ -223,16 +225,18 @@ class Platform:
                 "memoryMbytes": settings.default_run_memory_mbytes,
                 "restartOnError": False,
             },
+            default_level=settings.default_permission_level,
         )
         self.builds = Builds(self.db, clock, self.signals, self.logs)
         capacity = capacity_of(settings)
         self.build_housekeeping = BuildHousekeeping(self.builds, clock, untagged_days=settings.untagged_build_days)
-        run_settings = RunSettings(
+        self.run_settings = run_settings = RunSettings(
             default_memory_mbytes=settings.default_run_memory_mbytes,
             default_timeout_secs=settings.default_run_timeout_secs,
             capacity=capacity,
             abort_grace_secs=settings.abort_grace_secs,
             abort_children_with_parent=settings.abort_children_with_parent,
+            approval_base_url=public_base_url if settings.approve_full_permissions else None,
         )
         self.inputs = RunInputs(self.db, clock, vault)
         stops = PlatformStops(clock, self.signals, self.logs, run_settings)
@@ -311,7 +315,17 @@ class Platform:
         limits = Limits(self.db, self.clock, self.reads.usage, capacity_of(self.settings))
         queues = RequestQueues(self.db, self.clock, self.reads)
         datasets = Datasets(self.db, self.clock, self.reads, self.merging, self.charging)
-        metamorphs = Metamorphs(self.db, self.clock, self.signals, self.actors, self.builds, self.inputs, self.logs)
+        metamorphs = Metamorphs(
+            self.db,
+            self.clock,
+            self.signals,
+            self.actors,
+            self.builds,
+            self.inputs,
+            self.logs,
+            self.run_settings,
+            self.access.forget,
+        )
         run_sync = RunSync(self.runs, self.records, datasets)
         storage_routes = [
             *DatasetRoutes(self.storages, datasets).routes(),
@@ -322,6 +336,7 @@ class Platform:
         return [
             *AccountRoutes(self.accounts, limits, self.reads.usage, self.budgets).routes(),
             *ActorRoutes(self.actors, versions).routes(),
+            *ApprovalRoutes(Approvals(self.db, self.clock), self.actors).routes(),
             *BuildRoutes(self.builds, self.actors, self.clock, logs, self.prices).routes(),
             *InputRoutes(self.inputs, self.actors, self.builds).routes(),
             *runs.routes(),

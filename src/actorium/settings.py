@@ -309,6 +309,21 @@ SETTINGS: tuple[Setting, ...] = (
         "How long smaller runs may overtake a run that waits because it does not fit; then nothing behind it starts "
         "before it.",
     ),
+    Setting(
+        "default_permission_level",
+        _one_of("FULL_PERMISSIONS", "LIMITED_PERMISSIONS"),
+        "FULL_PERMISSIONS or LIMITED_PERMISSIONS",
+        "FULL_PERMISSIONS",
+        "actorPermissionLevel of new Actors that do not say. FULL_PERMISSIONS: the token of a run may do what its user "
+        "may. LIMITED_PERMISSIONS: little more than the run's own task.",
+    ),
+    Setting(
+        "approve_full_permissions",
+        _switch,
+        "true or false",
+        "false",
+        "Whether users must approve another user's Actor before it runs for them with full permissions.",
+    ),
     Setting("max_concurrent_builds", _whole(1), "a number of at least 1", "2", "Most builds at work at once."),
     Setting(
         "default_run_memory_mbytes",
@@ -437,6 +452,8 @@ class Settings(msgspec.Struct, frozen=True):
     max_user_concurrent_runs: int
     when_limits_are_reached: str
     queue_overtaking_secs: float
+    default_permission_level: str
+    approve_full_permissions: bool
     max_concurrent_builds: int
     default_run_memory_mbytes: int
     default_run_timeout_secs: int

@@ -64,7 +64,7 @@ class AccountRoutes:
         ]
 
     async def me(self, call: Call) -> Response:
-        """The caller's own account; a run sees less of it."""
+        """The caller's own account, without the address for a run."""
         user = await self._users.get_user(call.principal.user_id)
         shape: dict[str, Any] = {
             "id": user.id,
@@ -73,13 +73,12 @@ class AccountRoutes:
             "isPaying": True,
             "proxy": {"password": "", "groups": []},
             "effectivePlatformFeatures": {name: _feature(name) for name in _FEATURES},
+            "profile": _profile(user),
+            # Without a plan the Python SDK takes the answer for another user's and fails on the proxy's password.
+            "plan": self._plan(await self._limits.allowed(user.id)),
         }
         if call.principal.run_id is None:
-            shape |= {
-                "email": user.email,
-                "profile": _profile(user),
-                "plan": self._plan(await self._limits.allowed(user.id)),
-            }
+            shape["email"] = user.email
         return data_response(shape)
 
     async def get(self, call: Call) -> Response:

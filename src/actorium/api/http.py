@@ -19,6 +19,7 @@ from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.json_texts import mend
 from actorium.observability import redact
 from actorium.services.access import Access, Principal
+from actorium.services.permissions import check_call
 
 _log = structlog.get_logger("actorium.api")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
@@ -307,6 +308,7 @@ class Api:
         token = bearer_token(headers) or query.get("token")
         if token:
             call.principal_or_none = scope[_PRINCIPAL] = await self._access.authenticate(token)
+            check_call(call.principal_or_none, route.operation_id)
         elif not route.public:
             raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")
         response = await route.handler(call)

@@ -14,6 +14,7 @@ from actorium.api.logs import Logs
 from actorium.api.query import Query
 from actorium.api.run_shapes import RunShapes
 from actorium.api.shapes import page
+from actorium.domain.actors import PERMISSION_LEVELS
 from actorium.domain.errors import ApiError, ErrorType, invalid
 from actorium.domain.inputs import RunInput
 from actorium.domain.models import Actor, GeneralAccess, JobStatus, Meta, Origin, Run
@@ -77,6 +78,7 @@ def start_options(query: Query) -> StartOptions:
         max_total_usage_usd=query.number("maxTotalUsageUsd", minimum=0),
         restart_on_error=query.flag_or_none("restartOnError"),
         priority=query.integer("priority"),
+        force_permission_level=query.choice("forcePermissionLevel", PERMISSION_LEVELS),
     )
 
 

@@ -47,3 +47,6 @@ class RunOwner(msgspec.Struct, frozen=True):
     username: str
     status: JobStatus
     finished_at: int | None
+    actor_id: str
+    permission_level: str
+    storage_grants: dict[str, bool]

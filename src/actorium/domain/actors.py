@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from actorium.domain.errors import ApiError, ErrorType, invalid, refused
+from actorium.domain.permissions import PermissionLevel
 from actorium.domain.pricing import MAX_TIMEOUT_SECS, is_valid_memory
 from actorium.domain.versions import is_build_number, is_tag
 
@@ -16,7 +17,7 @@ _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?")
 MAX_ACTORS = 500
 MIN_NAME, MAX_NAME = 3, 63
 
-PERMISSION_LEVELS = ("LIMITED_PERMISSIONS", "FULL_PERMISSIONS")
+PERMISSION_LEVELS = tuple(level.value for level in PermissionLevel)
 
 NOTICES = ("NONE", "RESIDENTIAL_PROXY_REQUIRED", "UNDER_MAINTENANCE")
 CATEGORIES = (

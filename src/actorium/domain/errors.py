@@ -33,6 +33,7 @@ class ErrorType(Enum):
     DELETING_UNFINISHED_BUILD = ("deleting-unfinished-build", 400)
     ENV_VAR_ALREADY_EXISTS = ("env-var-already-exists", 403)
     INPUT_JSON_NOT_OBJECT = ("input-json-not-object", 403)
+    FULL_PERMISSION_ACTOR_NOT_APPROVED = ("full-permission-actor-not-approved", 403)
     INCORRECT_PRICING_MODIFIER_PREFIX = ("incorrect-pricing-modifier-prefix", 400)
     INSUFFICIENT_PERMISSIONS = ("insufficient-permissions", 403)
     INTERNAL_SERVER_ERROR = ("internal-server-error", 500)

@@ -10,6 +10,8 @@ from typing import Any, NewType
 
 import msgspec
 
+from actorium.domain.permissions import PermissionLevel
+
 UserId = NewType("UserId", str)
 ActorId = NewType("ActorId", str)
 BuildId = NewType("BuildId", str)
@@ -292,6 +294,7 @@ class Run(msgspec.Struct, frozen=True):
     ``queued_at`` is since when it is, or when it was last, READY; ``queue_rank`` its place among its user's READY
     runs, smallest first (``domain/queueing.py``). ``parent_run_id`` is the run whose token started it.
     ``sealed_secrets`` are the texts of its input that its log must not show.
+    ``permission_level`` is what its token may do, ``storage_grants`` what a limited one may reach by its input.
     ``abort_children_at`` is set while runs below an aborted one are still to be aborted; it grows with each reason.
     ``pricing_info`` is the Actor's as the API shows it, in force when the run was made; ``charged_event_counts`` are
     those of its events, or of items where these have a price.
@@ -337,6 +340,8 @@ class Run(msgspec.Struct, frozen=True):
     pricing_info: dict[str, Any] | None = None
     charged_event_counts: dict[str, int] | None = None
     charging_stopped_at: int | None = None
+    permission_level: PermissionLevel = PermissionLevel.FULL
+    storage_grants: dict[str, bool] = {}
     metamorphs: tuple[Metamorph, ...] = ()
 
     @property

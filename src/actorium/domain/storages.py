@@ -10,6 +10,7 @@ import msgspec
 
 from actorium.domain.errors import ApiError, ErrorType, invalid
 from actorium.domain.models import GeneralAccess
+from actorium.domain.permissions import Scope
 from actorium.domain.times import DAY_MS
 
 _ID = re.compile(r"[a-zA-Z0-9]{17}")
@@ -39,7 +40,8 @@ class Access(StrEnum):
 class Storage(msgspec.Struct, frozen=True):
     """Metadata of one storage. ``counters`` holds the kind's own numbers by column name (``item_count``, ...).
 
-    ``url_signing_secret_key``, ``schema`` and ``fields`` are ``None`` for kinds without them.
+    ``url_signing_secret_key``, ``schema`` and ``fields`` are ``None`` for kinds without them. ``maker_actor_id`` is
+    the Actor whose run made it or was given it, ``starter_actor_id`` the one whose run started that run.
     """
 
     kind: StorageKind
@@ -58,6 +60,8 @@ class Storage(msgspec.Struct, frozen=True):
     url_signing_secret_key: str | None = None
     schema: dict[str, Any] | None = None
     fields: list[str] | None = None
+    maker_actor_id: str | None = None
+    starter_actor_id: str | None = None
 
 
 def expires_at(storage: Storage, unnamed_days: int) -> int | None:
@@ -77,6 +81,9 @@ class Guarded(msgspec.Struct, frozen=True):
     user_id: str
     general_access: str
     url_signing_secret_key: str | None
+    run_id: str | None
+    maker_actor_id: str | None
+    starter_actor_id: str | None
 
 
 _S = TypeVar("_S", Storage, Guarded)
@@ -198,17 +205,19 @@ def check_access(
     reference: Reference,
     access: Access,
     user_id: str | None,
+    scope: Scope | None,
     signed: bool,
 ) -> _S:
     """``storage`` if the caller ``user_id`` (``None``: anonymous) may have ``access``; raises 403 or 404.
 
     Another user's storage does not exist for a caller who may not read it; an anonymous reader, and one who may read
     but wants to change it, is told to come with another token (docs: general-resource-access). ``signed`` is a valid
-    signature for this read.
+    signature for this read. ``scope`` bounds what the caller may reach of the user's own.
     """
     if storage is None:
         raise missing(kind, reference)
-    if user_id is not None and storage.user_id == user_id:
+    is_own = user_id is not None and storage.user_id == user_id
+    if is_own and (scope is None or (scope.may_read(storage) if access is Access.READ else scope.may_change(storage))):
         return storage
     general = storage.general_access
     is_open = general == GeneralAccess.ANYONE_WITH_NAME_CAN_READ or (
@@ -216,6 +225,12 @@ def check_access(
     )
     if access is Access.READ and (signed or is_open):
         return storage
+    if is_own:
+        raise ApiError(
+            ErrorType.INSUFFICIENT_PERMISSIONS,
+            f"Insufficient permissions for the {kind}: the run has limited permissions, and may {access} only storages "
+            "of its own, of runs of its Actor, and those its input names in a field with a resourceType.",
+        )
     if is_open or user_id is None:
         raise ApiError(
             ErrorType.INSUFFICIENT_PERMISSIONS,

@@ -190,7 +190,7 @@ def _environment(parts: Parts, run: Run, around: _Surroundings, port: int, timeo
             token=token,
             username=around.username,
             actor_name=around.actor.name,
-            permission_level=around.actor.fields.get("actorPermissionLevel") or "FULL_PERMISSIONS",
+            permission_level=run.permission_level,
             build_tags=around.build_tags,
             web_server_port=port,
             web_server_url=parts.addresses.container_url(run.container_slug),

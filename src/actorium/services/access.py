@@ -11,6 +11,7 @@ import msgspec
 
 from actorium.domain.accounts import RunOwner, TokenOwner
 from actorium.domain.errors import ApiError, ErrorType
+from actorium.domain.permissions import Scope, scope_of
 from actorium.kit import Clock, random_text
 
 API_TOKEN_PREFIX = "actorium_api_"  # noqa: S105  a prefix, no secret
@@ -23,12 +24,17 @@ _CACHE_SIZE = 10_000
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """A caller: a user, or one of the user's runs acting with its own token (``run_id``)."""
+    """A caller: a user, or one of the user's runs acting with its own token (``run_id``, ``actor_id``).
+
+    ``scope`` bounds what a run with limited permissions may reach of what its user owns.
+    """
 
     user_id: str
     username: str
     token_id: str
     run_id: str | None = None
+    actor_id: str | None = None
+    scope: Scope | None = None
 
     def owns(self, user_id: str) -> bool:
         """Whether a resource of ``user_id`` is the caller's own."""
@@ -105,4 +111,5 @@ class Access:
             return None
         if owner.finished_at is not None and now > owner.finished_at + RUN_TOKEN_GRACE_MS:
             return None
-        return Principal(owner.user_id, owner.username, f"run:{run_id}", run_id)
+        scope = scope_of(run_id, owner.actor_id, owner.permission_level, owner.storage_grants)
+        return Principal(owner.user_id, owner.username, f"run:{run_id}", run_id, owner.actor_id, scope)

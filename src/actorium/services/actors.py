@@ -19,6 +19,7 @@ from actorium.domain.actors import (
 )
 from actorium.domain.errors import ApiError, ErrorType, invalid, not_found, refused
 from actorium.domain.models import Actor, ActorStats, Build, JobStatus, Version
+from actorium.domain.permissions import PermissionLevel
 from actorium.domain.secrets import Vault
 from actorium.domain.versions import (
     check_tag,
@@ -58,6 +59,7 @@ class Actors:
     """The Actor service. ``after_deletion`` is told of a deleted Actor and its deleted builds.
 
     ``default_run_options`` (the API's names) are shown where an Actor sets none; they apply when a run starts.
+    ``default_level`` is the ``actorPermissionLevel`` of new ones.
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class Actors:
         vault: Vault,
         after_deletion: AfterDeletion,
         default_run_options: dict[str, Any],
+        default_level: str = PermissionLevel.FULL.value,
     ) -> None:
+        self._default_level = default_level
         self._db = db
         self._clock = clock
         self._vault = vault
@@ -142,7 +146,7 @@ class Actors:
         if body.get("pricingInfos"):
             raise invalid("Field pricingInfos must be empty for a new Actor: set prices with an update.")
         fields = check_descriptive(body)
-        fields.setdefault("actorPermissionLevel", "FULL_PERMISSIONS")
+        fields.setdefault("actorPermissionLevel", self._default_level)
         check_publishable(fields)
         versions = [
             msgspec.structs.replace(version, source_files=with_actor_name(version.source_files, name))

@@ -14,12 +14,12 @@ from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.field_statistics import FieldStatistics, schema_fields
 from actorium.domain.item_shapes import View, view_of
 from actorium.domain.signing import is_content_signature
-from actorium.domain.storages import Access, Guarded, Reference, Storage, StorageKind, check_access, missing
+from actorium.domain.storages import Access, Guarded, Reference, Storage, StorageKind, missing
 from actorium.kit import Clock
 from actorium.services.access import Principal
 from actorium.services.block_merging import BlockMerging
 from actorium.services.charging import Change, Charging
-from actorium.services.storages import ReadCounts, Storages, open_storage, refusal
+from actorium.services.storages import ReadCounts, Storages, checked, guard_change, open_storage, refusal
 from actorium.storage import datasets, storages
 from actorium.storage.datasets import Block, Found, SchemaUncheckedError
 from actorium.storage.db import Database, Tx
@@ -205,6 +205,7 @@ class Datasets:
             checked_id = reference.id
 
         async def op(tx: Tx) -> tuple[str, Change | None]:
+            await guard_change(tx, principal, StorageKind.DATASET, reference)
             appended = await datasets.append(tx, condition, args, new, now, checked_id=checked_id)
             if appended is None:
                 raise await refusal(tx, principal, StorageKind.DATASET, reference)
@@ -286,12 +287,7 @@ class Datasets:
     def _check(
         principal: Principal | None, reference: Reference, dataset: Guarded | None, signature: str | None, now: int
     ) -> Guarded:
-        return check_access(
-            dataset,
-            kind=StorageKind.DATASET,
-            reference=reference,
-            access=Access.READ,
-            user_id=None if principal is None else principal.user_id,
-            signed=dataset is not None
-            and is_content_signature(signature, dataset.url_signing_secret_key, dataset.id, now),
+        signed = dataset is not None and is_content_signature(
+            signature, dataset.url_signing_secret_key, dataset.id, now
         )
+        return checked(dataset, principal, StorageKind.DATASET, reference, Access.READ, signed=signed)

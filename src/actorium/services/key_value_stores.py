@@ -9,13 +9,13 @@ import msgspec
 from actorium.domain.errors import ApiError, ErrorType, not_found
 from actorium.domain.records import Key, KeyRange, NewRecord, Record, check_key
 from actorium.domain.signing import is_content_signature, is_record_signature
-from actorium.domain.storages import Access, Guarded, Reference, StorageKind, check_access
+from actorium.domain.storages import Access, Guarded, Reference, StorageKind
 from actorium.domain.store_schemas import RecordRules, collection_keys
 from actorium.kit import Clock, random_text
 from actorium.services.access import Principal
 from actorium.services.record_archive import RecordArchive
 from actorium.services.record_values import held_against, replay
-from actorium.services.storages import ReadCounts, Storages, refusal
+from actorium.services.storages import ReadCounts, Storages, checked, guard_change, refusal
 from actorium.storage import key_value_stores as records
 from actorium.storage.blobs import Blobs
 from actorium.storage.db import Database, Tx
@@ -107,6 +107,7 @@ class KeyValueStores:
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> str:
+            await guard_change(tx, principal, _KIND, reference)
             store_id = await records.put(tx, reference, principal.user_id, record, now, checked_id=checked_id)
             if store_id is None:
                 raise await refusal(tx, principal, _KIND, reference)
@@ -200,6 +201,7 @@ class KeyValueStores:
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> None:
+            await guard_change(tx, principal, _KIND, reference)
             if await records.delete(tx, reference, principal.user_id, key, now) is None:
                 raise await refusal(tx, principal, _KIND, reference)
 
@@ -252,11 +254,4 @@ class KeyValueStores:
         *,
         signed: bool = False,
     ) -> Guarded:
-        return check_access(
-            store,
-            kind=_KIND,
-            reference=reference,
-            access=access,
-            user_id=None if principal is None else principal.user_id,
-            signed=signed,
-        )
+        return checked(store, principal, _KIND, reference, access, signed=signed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -20,8 +21,9 @@ from actorium.domain.models import (
 )
 from actorium.kit import Clock, Signals
 from actorium.services.access import Principal
+from actorium.services.permissions import check_start, grants_of, level_after_metamorph, merged_grants
 from actorium.services.run_inputs import RunInputs
-from actorium.services.run_options import StartOptions, chosen_build
+from actorium.services.run_options import RunSettings, StartOptions, chosen_build
 from actorium.services.runs import finished
 from actorium.services.topics import run_topic
 from actorium.storage import jobs, key_value_stores
@@ -56,7 +58,7 @@ class LogWriting(Protocol):
 
 
 class Metamorphs:
-    """Turns runs into runs of other Actors."""
+    """Turns runs into runs of other Actors. ``forget_tokens`` makes a run's token know its new level at once."""
 
     def __init__(
         self,
@@ -67,7 +69,11 @@ class Metamorphs:
         builds: BuildLookup,
         inputs: RunInputs,
         logs: LogWriting,
+        settings: RunSettings,
+        forget_tokens: Callable[[], None],
     ) -> None:
+        self._settings = settings
+        self._forget_tokens = forget_tokens
         self._db = db
         self._clock = clock
         self._signals = signals
@@ -81,7 +87,8 @@ class Metamorphs:
     ) -> Run:
         """Make ``run`` one of the target Actor: from now on in what is shown, and as soon as its process is gone.
 
-        Storages, memory, timeout and limits of charges stay. An abort under way wins: then nothing happens.
+        Storages, memory, timeout and limits of charges stay, permissions never grow. An abort under way wins: then
+        nothing happens.
         """
         target = await self._actors.resolve(principal, target_reference)
         tag_or_number = chosen_build(StartOptions(build=tag_or_number), target.default_run_options)
@@ -98,6 +105,9 @@ class Metamorphs:
                 raise ApiError(
                     ErrorType.MAX_METAMORPHS_EXCEEDED, f"A run can metamorph at most {MAX_METAMORPHS} times."
                 )
+            level = level_after_metamorph(current, target)
+            await check_start(tx, principal, target, level, self._settings.approval_url(target.id))
+            grants = await grants_of(tx, principal, level, build.input_schema, prepared.values)
             key = metamorph_input_key(len(current.metamorphs) + 1)
             if given is not None:
                 store_id = current.default_key_value_store_id
@@ -107,6 +117,8 @@ class Metamorphs:
                 "actor_id": target.id,
                 "build_id": build.id,
                 "build_number": build.build_number,
+                "permission_level": level,
+                "storage_grants": merged_grants(current.storage_grants, grants),
                 "metamorphs": (*current.metamorphs, change),
                 "options": msgspec.structs.replace(current.options, build=tag_or_number),
             }
@@ -125,6 +137,7 @@ class Metamorphs:
         if changed.status in TERMINAL_STATUSES:
             raise finished()
         if is_changed:
+            self._forget_tokens()
             line = f"ACTOR: Metamorphing into Actor {target.name} ({target.id}), build {build.build_number}."
             await self._logs.platform_line(run.id, now, line)
             self._signals.send(run_topic(run.id))

@@ -12,7 +12,7 @@ from actorium.domain.requests import Client, NewRequest, StoredRequest
 from actorium.domain.storages import Access, Reference, StorageKind, missing
 from actorium.kit import Clock
 from actorium.services.access import Principal
-from actorium.services.storages import ReadCounts, Storages, open_storage, refusal
+from actorium.services.storages import ReadCounts, Storages, guard_change, may_change, open_storage, refusal
 from actorium.storage import queues
 from actorium.storage.db import Database, Tx
 from actorium.storage.queues import Added, LockRefusedError, Queue
@@ -204,6 +204,7 @@ class RequestQueues:
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> T:
+            await guard_change(tx, principal, StorageKind.REQUEST_QUEUE, reference)
             queue = await queues.open_for_change(tx, reference, principal.user_id)
             if queue is None:
                 raise await refusal(tx, principal, StorageKind.REQUEST_QUEUE, reference)
@@ -234,7 +235,7 @@ class RequestQueues:
             queue = await queues.find(tx, opened.id)
             if queue is None:
                 raise missing(StorageKind.REQUEST_QUEUE, reference)
-            is_new = principal is not None and principal.owns(opened.user_id) and queue.note(client)
+            is_new = may_change(principal, opened) and queue.note(client)
             return await look(tx, queue, now), queue.id if is_new else None
 
         result, noted_id = await self._db.read(description, op)

@@ -21,13 +21,22 @@ from actorium.domain.queueing import MAX_PRIORITY, MIN_PRIORITY, Capacity
 
 
 class RunSettings(msgspec.Struct, frozen=True):
-    """Defaults and limits of runs."""
+    """Defaults and limits of runs.
+
+    ``approval_base_url`` is where users approve others' Actors with full permissions; ``None``: they need not.
+    """
 
     default_memory_mbytes: int
     default_timeout_secs: int
     capacity: Capacity
     abort_grace_secs: float
     abort_children_with_parent: bool = False
+    approval_base_url: str | None = None
+
+    def approval_url(self, actor_id: str) -> str | None:
+        """Where a user approves the Actor."""
+        base_url = self.approval_base_url
+        return None if base_url is None else f"{base_url}/actors/{actor_id}?approvePermissions=true"
 
 
 class StartOptions(msgspec.Struct, frozen=True):
@@ -41,6 +50,7 @@ class StartOptions(msgspec.Struct, frozen=True):
     restart_on_error: bool | None = None
     priority: int | None = None
     max_total_usage_usd: float | None = None
+    force_permission_level: str | None = None
 
 
 def over_task(asked: StartOptions, options: dict[str, Any]) -> StartOptions:

@@ -8,12 +8,14 @@ from typing import Protocol
 from actorium.domain.charges import counts_items, first_counts
 from actorium.domain.inputs import RunInput
 from actorium.domain.models import Actor, Build, GeneralAccess, JobStatus, Meta, Run, RunStats, Wanted
+from actorium.domain.permissions import resolved_level
 from actorium.domain.queueing import queue_rank
 from actorium.domain.storages import StorageSchemas
 from actorium.kit import Clock, Signals, new_id, random_text
 from actorium.services.access import Principal
 from actorium.services.budgets import Budgets
 from actorium.services.charging import Change, Charging
+from actorium.services.permissions import check_start, grants_of
 from actorium.services.queueing import admit
 from actorium.services.run_inputs import RunInputs
 from actorium.services.run_options import (
@@ -108,13 +110,22 @@ class RunStarts:
         stored = given.stored
         schemas = StorageSchemas.of(build.actor_definition)
         await self._budgets.check_month(principal.user_id)
+        level = resolved_level(asked.force_permission_level, defaults, actor.fields.get("actorPermissionLevel"))
         run_id = new_id()
 
         async def op(tx: Tx) -> tuple[Run, Change | None]:
+            await check_start(tx, principal, actor, level, self._settings.approval_url(actor.id))
+            grants = await grants_of(tx, principal, level, build.input_schema, given.values)
             await admit(tx, self._settings.capacity, principal.user_id, options.memory_mbytes)
             parent = await self._parent(tx, principal.run_id, now)
             ids = await storages.create_default_storages(
-                tx, run_id=run_id, actor_id=actor.id, user_id=principal.user_id, now=now, schemas=schemas
+                tx,
+                run_id=run_id,
+                actor_id=actor.id,
+                user_id=principal.user_id,
+                now=now,
+                schemas=schemas,
+                starter_actor_id=principal.actor_id,
             )
             if stored is not None:
                 await key_value_stores.put_record(
@@ -156,6 +167,8 @@ class RunStarts:
                 pricing_info=pricing_info,
                 charged_event_counts=counts,
                 sealed_secrets=given.sealed_secrets,
+                permission_level=level,
+                storage_grants=grants,
             )
             await jobs.insert_run(tx, run)
             if counts_items(counts):

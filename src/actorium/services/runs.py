@@ -31,6 +31,7 @@ from actorium.kit import Clock, Signals, wait_until
 from actorium.services.access import Principal
 from actorium.services.budgets import Budgets
 from actorium.services.charging import Change, Charging
+from actorium.services.permissions import check_changes_run, check_reads_run
 from actorium.services.queueing import admit
 from actorium.services.run_options import RunSettings, StartOptions, check_options, resurrected_options
 from actorium.services.run_stops import ask_to_end
@@ -140,6 +141,8 @@ class Runs:
             (principal is not None and principal.owns(run.user_id))
             or run.general_access == GeneralAccess.ANYONE_WITH_ID_CAN_READ
         ):
+            if principal is not None and run.general_access != GeneralAccess.ANYONE_WITH_ID_CAN_READ:
+                check_reads_run(principal, run)
             return run
         if principal is None:
             raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")
@@ -150,6 +153,7 @@ class Runs:
         run = await self.get(principal, run_id)
         if not principal.owns(run.user_id) or (actor_id is not None and run.actor_id != actor_id):
             raise not_found("Actor run")
+        check_changes_run(principal, run)
         return run
 
     async def list(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -11,6 +11,7 @@ from actorium.domain.dataset_schemas import check_schema
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.storages import (
     Access,
+    Guarded,
     Reference,
     Storage,
     StorageKind,
@@ -30,6 +31,7 @@ from actorium.services.usage import Usage
 from actorium.storage import storages
 from actorium.storage.db import Database, Tx, UniqueViolationError
 
+S = TypeVar("S", Storage, Guarded)
 _FLUSH_SECS = 5.0
 
 
@@ -170,9 +172,15 @@ class Storages:
                     own = Reference(name, name_key=name_key(name), owner_id=principal.user_id)
                     existing = await storages.find(tx, kind, own)
                     if existing is not None:
-                        return existing, False
+                        return checked(existing, principal, kind, own, Access.READ), False
                 created_id = await storages.insert(
-                    tx, kind, user_id=principal.user_id, now=now, name=name, schema=schema
+                    tx,
+                    kind,
+                    user_id=principal.user_id,
+                    now=now,
+                    name=name,
+                    maker_actor_id=principal.actor_id,
+                    schema=schema,
                 )
                 if created_id is not None:
                     created = await storages.get(tx, kind, created_id)
@@ -246,14 +254,48 @@ async def open_storage(
     ``is_signed`` says whether the call carries a signature that opens what was found.
     """
     storage = await storages.find(tx, kind, reference)
+    signed = storage is not None and is_signed is not None and is_signed(storage)
+    return checked(storage, principal, kind, reference, access, signed=signed)
+
+
+def checked(
+    storage: S | None,
+    principal: Principal | None,
+    kind: StorageKind,
+    reference: Reference,
+    access: Access,
+    *,
+    signed: bool = False,
+) -> S:
+    """What was found, if the caller may have ``access``; see ``check_access``."""
     return check_access(
         storage,
         kind=kind,
         reference=reference,
         access=access,
         user_id=None if principal is None else principal.user_id,
-        signed=storage is not None and is_signed is not None and is_signed(storage),
+        scope=None if principal is None else principal.scope,
+        signed=signed,
     )
+
+
+def may_change(principal: Principal | None, storage: Storage) -> bool:
+    """Whether a storage is the caller's to change."""
+    if principal is None or not principal.owns(storage.user_id):
+        return False
+    return principal.scope is None or principal.scope.may_change(storage)
+
+
+async def guard_change(tx: Tx, principal: Principal, kind: StorageKind, reference: Reference) -> None:
+    """Refuse a change by a run with limited permissions that does not reach so far; others' changes check themselves.
+
+    For statements that find a storage by its owner (``where_owned``). Raises 403, or 404.
+    """
+    scope = principal.scope
+    if scope is None or reference.id in scope.changeable:
+        return
+    storage = await open_storage(tx, principal, kind, reference, Access.WRITE)
+    scope.changeable.add(storage.id)
 
 
 async def refusal(tx: Tx, principal: Principal, kind: StorageKind, reference: Reference) -> ApiError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from actorium.domain.accounts import RunOwner, Token, TokenOwner
 from actorium.domain.models import JobStatus, User
 from actorium.storage.db import Database, Row, Tx
@@ -114,7 +116,8 @@ class AccountReader:
 
         async def op(tx: Tx) -> Row | None:
             return await tx.fetchrow(
-                "SELECT r.user_id, u.username, r.status, r.finished_at FROM runs r JOIN users u ON u.id = r.user_id "
+                "SELECT r.user_id, u.username, r.status, r.finished_at, r.actor_id, r.permission_level, "
+                "r.storage_grants_json FROM runs r JOIN users u ON u.id = r.user_id "
                 "WHERE r.id = ?",
                 run_id,
             )
@@ -122,4 +125,12 @@ class AccountReader:
         row = await self._db.read("find run owner", op)
         if row is None:
             return None
-        return RunOwner(row["user_id"], row["username"], JobStatus(row["status"]), row["finished_at"])
+        return RunOwner(
+            row["user_id"],
+            row["username"],
+            JobStatus(row["status"]),
+            row["finished_at"],
+            row["actor_id"],
+            row["permission_level"],
+            msgspec.json.decode(row["storage_grants_json"]),
+        )

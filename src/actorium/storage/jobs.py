@@ -19,6 +19,7 @@ from actorium.domain.models import (
     StopReason,
     Wanted,
 )
+from actorium.domain.permissions import PermissionLevel
 from actorium.domain.states import TRANSITIONS
 from actorium.domain.usage import UsageService
 from actorium.storage import run_counts, usage
@@ -37,13 +38,24 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "meta": msgspec.json.Decoder(Meta).decode,
     "options": msgspec.json.Decoder(RunOptions).decode,
     "stats": msgspec.json.Decoder(RunStats).decode,
+    "permission_level": PermissionLevel,
+    "storage_grants": msgspec.json.Decoder(dict[str, bool]).decode,
     "storage_ids": msgspec.json.Decoder(dict[str, dict[str, str]]).decode,
     "metamorphs": msgspec.json.Decoder(tuple[Metamorph, ...]).decode,
     "pricing_info": _decode_object,
     "charged_event_counts": msgspec.json.Decoder(dict[str, int]).decode,
 }
 """How a stored value becomes that of the field; other fields are stored as they are. ``None`` stays ``None``."""
-_JSON = {"meta", "options", "stats", "storage_ids", "metamorphs", "pricing_info", "charged_event_counts"}
+_JSON = {
+    "meta",
+    "options",
+    "stats",
+    "storage_ids",
+    "storage_grants",
+    "metamorphs",
+    "pricing_info",
+    "charged_event_counts",
+}
 
 
 def _column(field: str) -> str:

@@ -54,6 +54,8 @@ _COMMON = (
     "modified_at",
     "accessed_at",
     "general_access",
+    "maker_actor_id",
+    "starter_actor_id",
 )
 
 TABLES = {
@@ -119,6 +121,8 @@ def storage_of(kind: StorageKind, row: Row) -> Storage:
         url_signing_secret_key=row["url_signing_secret_key"] if "url_signing_secret_key" in table.texts else None,
         schema=_json(row, "schema_json", table.texts),
         fields=_json(row, "fields_json", table.texts),
+        maker_actor_id=row["maker_actor_id"],
+        starter_actor_id=row["starter_actor_id"],
     )
 
 
@@ -138,13 +142,21 @@ def from_reference(kind: StorageKind, reference: Reference, more: str = "") -> t
     return f"FROM {TABLES[kind].name} s {users} {more} WHERE {condition}", args
 
 
-GUARDED = "s.id, s.user_id, s.general_access, s.url_signing_secret_key"
+GUARDED = "s.id, s.user_id, s.general_access, s.url_signing_secret_key, s.run_id, s.maker_actor_id, s.starter_actor_id"
 """Columns of ``guarded_of``, for the kinds that have signed addresses."""
 
 
 def guarded_of(row: Row) -> Guarded:
     """What access depends on, from a row selected with ``GUARDED``."""
-    return Guarded(row["id"], row["user_id"], row["general_access"], row["url_signing_secret_key"])
+    return Guarded(
+        row["id"],
+        row["user_id"],
+        row["general_access"],
+        row["url_signing_secret_key"],
+        row["run_id"],
+        row["maker_actor_id"],
+        row["starter_actor_id"],
+    )
 
 
 def where_owned(reference: Reference, user_id: str) -> tuple[str, tuple[Any, ...]]:
@@ -206,6 +218,8 @@ async def insert(
     name: str | None = None,
     actor_id: str | None = None,
     run_id: str | None = None,
+    maker_actor_id: str | None = None,
+    starter_actor_id: str | None = None,
     schema: dict[str, Any] | None = None,
 ) -> str | None:
     """Insert a new storage and return its id; ``None`` when the user has one of this name."""
@@ -221,6 +235,8 @@ async def insert(
         "modified_at": now,
         "accessed_at": now,
         "general_access": GeneralAccess.FOLLOW_USER_SETTING.value,
+        "maker_actor_id": maker_actor_id,
+        "starter_actor_id": starter_actor_id,
     }
     texts = TABLES[kind].texts
     if "url_signing_secret_key" in texts:
@@ -236,12 +252,29 @@ async def insert(
 
 
 async def create_default_storages(
-    tx: Tx, *, run_id: str, actor_id: str, user_id: str, now: int, schemas: StorageSchemas
+    tx: Tx,
+    *,
+    run_id: str,
+    actor_id: str,
+    user_id: str,
+    now: int,
+    schemas: StorageSchemas,
+    starter_actor_id: str | None = None,
 ) -> DefaultStorageIds:
-    """Insert the storages a run starts with, unnamed and marked with the run."""
+    """Insert the storages a run starts with, unnamed and marked with the run and the Actor whose run started it."""
 
     async def create(kind: StorageKind, schema: dict[str, Any] | None = None) -> str:
-        created = await insert(tx, kind, user_id=user_id, now=now, actor_id=actor_id, run_id=run_id, schema=schema)
+        created = await insert(
+            tx,
+            kind,
+            user_id=user_id,
+            now=now,
+            actor_id=actor_id,
+            run_id=run_id,
+            maker_actor_id=actor_id,
+            starter_actor_id=starter_actor_id,
+            schema=schema,
+        )
         assert created is not None  # noqa: S101  unnamed storages never conflict
         return created
 

@@ -40,6 +40,14 @@ CREATE TABLE actors (
   UNIQUE (user_id, name_key)
 );
 
+-- Actors of others that a user lets run with full permissions.
+CREATE TABLE permission_approvals (
+  user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  actor_id TEXT NOT NULL REFERENCES actors (id) ON DELETE CASCADE,
+  approved_at BIGINT NOT NULL,
+  PRIMARY KEY (user_id, actor_id)
+);
+
 CREATE TABLE versions (
   actor_id TEXT NOT NULL REFERENCES actors (id) ON DELETE CASCADE,
   version_number TEXT NOT NULL,
@@ -190,7 +198,9 @@ CREATE TABLE runs (
   abort_children_at BIGINT,
   pricing_info_json TEXT,
   charged_event_counts_json TEXT,
-  charging_stopped_at BIGINT
+  charging_stopped_at BIGINT,
+  permission_level TEXT NOT NULL,
+  storage_grants_json TEXT NOT NULL
 );
 CREATE INDEX runs_by_user ON runs (user_id, started_at, id);
 CREATE INDEX runs_by_actor ON runs (actor_id, user_id, started_at, id);
@@ -252,6 +262,8 @@ CREATE TABLE datasets (
   modified_at BIGINT NOT NULL,
   accessed_at BIGINT NOT NULL,
   general_access TEXT NOT NULL,
+  maker_actor_id TEXT,
+  starter_actor_id TEXT,
   url_signing_secret_key TEXT NOT NULL,
   schema_json TEXT,
   fields_json TEXT,
@@ -292,6 +304,8 @@ CREATE TABLE key_value_stores (
   modified_at BIGINT NOT NULL,
   accessed_at BIGINT NOT NULL,
   general_access TEXT NOT NULL,
+  maker_actor_id TEXT,
+  starter_actor_id TEXT,
   url_signing_secret_key TEXT NOT NULL,
   schema_json TEXT,
   read_count BIGINT NOT NULL DEFAULT 0,
@@ -332,6 +346,8 @@ CREATE TABLE request_queues (
   modified_at BIGINT NOT NULL,
   accessed_at BIGINT NOT NULL,
   general_access TEXT NOT NULL,
+  maker_actor_id TEXT,
+  starter_actor_id TEXT,
   total_count BIGINT NOT NULL DEFAULT 0,
   handled_count BIGINT NOT NULL DEFAULT 0,
   last_order_no BIGINT NOT NULL DEFAULT 0,
