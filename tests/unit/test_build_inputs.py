@@ -217,3 +217,29 @@ def test_dockerignore(tmp_path: Path) -> None:
     files = dict.fromkeys(("a.py", "dist/b", "node_modules/c", "src/node_modules/d", "keep.log", "x.log"), "x")
     root = actor(tmp_path, {**files, ".dockerignore": "# c\nnode_modules\ndist\n*.log\n!keep.log\n**/d\n"})
     assert Context(root).files() == [".dockerignore", "a.py", "keep.log"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ('"minMemoryMbytes": 64', "minMemoryMbytes in .actor/actor.json must be a whole number from 128 to 32768, but"),
+        (
+            '"maxMemoryMbytes": "1"',
+            "maxMemoryMbytes in .actor/actor.json must be a whole number from 128 to 32768, but",
+        ),
+        ('"defaultMemoryMbytes": 0', "to 32768, or an expression, but is 0."),
+        ('"defaultMemoryMbytes": "1 +"', "is not a valid expression: there is an unexpected end at 4."),
+        ('"webServerSchema": {"swagger": "2.0"}', "webServerSchema in .actor/actor.json must be an OpenAPI document"),
+    ],
+)
+def test_memory_and_web_server_schema_are_checked(tmp_path: Path, fields: str, message: str) -> None:
+    with pytest.raises(BuildFailed) as error:
+        read_definition(actor(tmp_path, {".actor/actor.json": f"{{{fields}}}"}))
+    assert message in str(error.value)
+
+
+def test_a_web_server_schema_is_put_in_place(tmp_path: Path) -> None:
+    files = {".actor/actor.json": '{"webServerSchema": "./api.json"}', ".actor/api.json": '{"openapi": "3.0.1"}'}
+    found = read_definition(actor(tmp_path, files)).actor_definition
+    assert found is not None
+    assert found["webServerSchema"] == {"openapi": "3.0.1"}

@@ -15,6 +15,8 @@ from actorium.builders import BuildFailed
 from actorium.domain.dataset_schemas import check_schema as check_dataset_schema
 from actorium.domain.errors import ApiError
 from actorium.domain.input_schemas.schema_checks import InputSchemaError, check_input_schema
+from actorium.domain.memory_expressions import MemoryExpressionError, compile_memory
+from actorium.domain.pricing import MAX_MEMORY_MBYTES, MIN_MEMORY_MBYTES
 from actorium.domain.store_schemas import check_store_schema
 
 MAX_SCHEMA_BYTES = 500 * 1024
@@ -47,6 +49,7 @@ class _Reader:
     def read(self) -> Definition:
         definition = self._actor_json()
         fields = definition or {}
+        _check_memory(fields)
         schema = self._input_schema(fields)
         readme = self._text(fields.get("readme"), [".actor/README.md", "README.md"])
         changelog = self._text(fields.get("changelog"), [".actor/CHANGELOG.md", "CHANGELOG.md"])
@@ -146,6 +149,8 @@ class _Reader:
         output = definition.get("output", definition.get("outputSchema"))
         if output is not None:
             resolved["output"] = self._object_or_file(output, "output")
+        if "webServerSchema" in definition:
+            resolved["webServerSchema"] = self._web_server_schema(definition["webServerSchema"])
         if isinstance(definition.get("storages"), dict):
             resolved["storages"] = self._storages(definition["storages"])
         return resolved
@@ -155,6 +160,12 @@ class _Reader:
             return value
         path = self._referenced(value, field)
         return None if path is None else self._json_object(path, field)
+
+    def _web_server_schema(self, value: object) -> dict[str, Any] | None:
+        schema = self._object_or_file(value, "webServerSchema")
+        if schema is not None and not str(schema.get("openapi")).startswith("3."):
+            raise BuildFailed("webServerSchema in .actor/actor.json must be an OpenAPI document of version 3.")
+        return schema
 
     def _storages(self, storages: dict[str, Any]) -> dict[str, Any]:
         unknown = storages.keys() - {"keyValueStore", "dataset", "datasets"}
@@ -196,3 +207,20 @@ class _Reader:
             if path is None and candidate.is_file():
                 path = candidate
         return path
+
+
+def _check_memory(fields: dict[str, Any]) -> None:
+    for name in ("minMemoryMbytes", "maxMemoryMbytes", "defaultMemoryMbytes"):
+        value = fields.get(name)
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if name == "defaultMemoryMbytes" and isinstance(value, str):
+            try:
+                compile_memory(value)
+            except MemoryExpressionError as error:
+                raise BuildFailed(f"{name} in .actor/actor.json is not a valid expression: {error}.") from error
+        elif value is not None and not (is_number and MIN_MEMORY_MBYTES <= value <= MAX_MEMORY_MBYTES):
+            or_text = ", or an expression" if name == "defaultMemoryMbytes" else ""
+            raise BuildFailed(
+                f"{name} in .actor/actor.json must be a whole number from {MIN_MEMORY_MBYTES} to {MAX_MEMORY_MBYTES}"
+                f"{or_text}, but is {str(value)[:100]}."
+            )

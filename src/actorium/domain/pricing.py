@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from actorium.domain.usage import compute_units_of
 
 MIN_MEMORY_MBYTES = 128
@@ -30,6 +32,11 @@ def is_valid_memory(memory_mbytes: int) -> bool:
     """A power of two within the platform's bounds."""
     in_bounds = MIN_MEMORY_MBYTES <= memory_mbytes <= MAX_MEMORY_MBYTES
     return in_bounds and memory_mbytes & (memory_mbytes - 1) == 0
+
+
+def nearest_memory(mbytes: float) -> int:
+    """The power of two nearest to an amount, within the platform's bounds."""
+    return max(MIN_MEMORY_MBYTES, 1 << max(0, round(math.log2(min(mbytes, MAX_MEMORY_MBYTES)))))
 
 
 def clamp_memory(memory_mbytes: int, definition: dict[str, object] | None) -> int:

@@ -8,6 +8,7 @@ import msgspec
 
 from actorium.domain.actor_prices import collapsed, in_force
 from actorium.domain.errors import ApiError, ErrorType, invalid
+from actorium.domain.memory_expressions import MemoryExpressionError, evaluate_memory
 from actorium.domain.models import Actor, Build, Run, RunOptions
 from actorium.domain.pricing import (
     MAX_MEMORY_MBYTES,
@@ -16,6 +17,7 @@ from actorium.domain.pricing import (
     clamp_memory,
     disk_mbytes,
     is_valid_memory,
+    nearest_memory,
 )
 from actorium.domain.queueing import MAX_PRIORITY, MIN_PRIORITY, Capacity
 
@@ -64,23 +66,37 @@ def chosen_build(asked: StartOptions, defaults: dict[str, Any]) -> str:
     return asked.build or defaults.get("build") or "latest"
 
 
-def resolve_options(asked: StartOptions, defaults: dict[str, Any], build: Build, settings: RunSettings) -> RunOptions:
+def memory_by_input(
+    asked: StartOptions, defaults: dict[str, Any], build: Build, values: dict[str, Any]
+) -> tuple[int | None, str | None]:
+    """The memory ``defaultMemoryMbytes`` of actor.json gives a run with this input, and what is wrong with it."""
+    given = (build.actor_definition or {}).get("defaultMemoryMbytes")
+    if asked.memory_mbytes is not None or not isinstance(given, int | str) or isinstance(given, bool):
+        return None, None
+    try:
+        amount = evaluate_memory(given, values, {**defaults, **_given(asked)}) if isinstance(given, str) else given
+    except MemoryExpressionError as error:
+        return None, f"The expression of defaultMemoryMbytes gives no memory for this input: {error}."
+    return nearest_memory(amount), None
+
+
+def resolve_options(
+    asked: StartOptions,
+    defaults: dict[str, Any],
+    build: Build,
+    settings: RunSettings,
+    memory_mbytes: int | None = None,
+) -> RunOptions:
     """What applies: the call's value, else that of ``defaults`` (the API's names), else the setting.
 
-    Raises 400 for a value that no run may have.
+    ``memory_mbytes`` is the build's own default, which goes before ``defaults``. Raises 400 for a value that no run
+    may have.
     """
     check_options(asked)
     merged = {**defaults, **_given(asked)}
-    definition = build.actor_definition or {}
-    fixed = definition.get("defaultMemoryMbytes")
-    if asked.memory_mbytes is not None:
-        memory = asked.memory_mbytes
-    elif isinstance(fixed, int):
-        memory = fixed
-    else:
-        memory = merged.get("memoryMbytes") or settings.default_memory_mbytes
+    memory = asked.memory_mbytes or memory_mbytes or merged.get("memoryMbytes") or settings.default_memory_mbytes
     timeout = merged.get("timeoutSecs")
-    memory = clamp_memory(memory, definition)
+    memory = clamp_memory(memory, build.actor_definition)
     return msgspec.convert(
         {
             "build": chosen_build(asked, defaults),

@@ -23,6 +23,7 @@ from actorium.services.run_options import (
     StartOptions,
     check_options,
     chosen_build,
+    memory_by_input,
     resolve_options,
     run_pricing,
 )
@@ -54,6 +55,10 @@ class LogOpening(Protocol):
 
     def open(self, job_id: str) -> None:
         """More will come."""
+        ...
+
+    async def platform_line(self, job_id: str, at_ms: int, text: str) -> None:
+        """A line of the platform's own."""
         ...
 
 
@@ -102,11 +107,12 @@ class RunStarts:
         actor = await self._actors.resolve(principal, actor_reference)
         defaults = actor.default_run_options
         build = await self._builds.resolve_build(actor, chosen_build(asked, defaults))
-        options = resolve_options(asked, defaults, build, self._settings)
+        given = await self._inputs.prepare(principal.user_id, actor.id, build, body)
+        memory, warning = memory_by_input(asked, defaults, build, given.values)
+        options = resolve_options(asked, defaults, build, self._settings, memory)
         now = self._clock.now_ms()
         pricing_info = run_pricing(actor, options, now)
         counts = first_counts(pricing_info, options.memory_mbytes)
-        given = await self._inputs.prepare(principal.user_id, actor.id, build, body)
         stored = given.stored
         schemas = StorageSchemas.of(build.actor_definition)
         await self._budgets.check_month(principal.user_id)
@@ -177,6 +183,8 @@ class RunStarts:
 
         run, stopped = await self._db.write("start run", op)
         self._logs.open(run.id)
+        if warning is not None:
+            await self._logs.platform_line(run.id, now, f"ACTOR: WARNING: {warning}")
         if stopped is not None:
             await self._charging.announce(stopped)
             return stopped[1]

@@ -23,6 +23,13 @@ def sentence(root: str, path: Sequence[str | int], violation: dict[str, Any]) ->
     return f"Field {_place(root, path)} {message}"
 
 
+def types_of(schema: Any, keyword_path: Sequence[str | int]) -> str:
+    """The types that the keyword ``type`` at this path allows, as they are written there."""
+    for part in keyword_path:
+        schema = schema[part]
+    return ",".join(schema) if isinstance(schema, list) else str(schema)
+
+
 def listed(values: Sequence[object]) -> str:
     """Positions or keys, not more than anybody reads."""
     shown = [str(value) for value in values[:_MAX_LISTED]]

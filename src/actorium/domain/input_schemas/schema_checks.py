@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actorium.domain.input_schemas.fields import closed, definition_of, kind_of_field, one_of
-from actorium.domain.input_schemas.messages import sentence
+from actorium.domain.input_schemas.messages import sentence, types_of
 from actorium.domain.javascript_patterns import compile_pattern
 from actorium.domain.json_schemas import Found, compile_schema, found_violations
 
@@ -103,7 +103,9 @@ def _check(definition: dict[str, Any], value: Any, root: str) -> None:
             keyword = next(part for part in one[1] if part in _ORDER)
             return _ORDER.index(str(keyword)), names.index(str(one[0][0])) if keyword == "properties" else 0
 
-        path, _, violation = min(found, key=rank)
+        path, schema_path, violation = min(found, key=rank)
+        if violation["keyword"] == "type":
+            violation = {**violation, "message": f"must be {types_of(definition, schema_path)}"}
         raise _broken(sentence(root, path, violation))
 
 

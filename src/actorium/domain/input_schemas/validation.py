@@ -10,7 +10,7 @@ import msgspec
 
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.input_schemas.field_checks import check_field
-from actorium.domain.input_schemas.messages import sentence
+from actorium.domain.input_schemas.messages import sentence, types_of
 from actorium.domain.input_secrets import is_encrypted_for
 from actorium.domain.javascript_patterns import translate
 from actorium.domain.json_schemas import Found, Validator, compile_schema, first_violation, found_violations
@@ -166,8 +166,7 @@ def _words(field: dict[str, Any], name: str, found: Found) -> str:
         return str(own[keyword])
     # The validator knows the schema in its own spelling; people know the Actor's.
     if keyword == "type":
-        types = place["type"]
-        violation = {**violation, "message": f"must be {','.join(types) if isinstance(types, list) else types}"}
+        violation = {**violation, "message": f"must be {types_of(field, schema_path)}"}
     elif keyword == "pattern":
         violation = {**violation, "message": f'must match pattern "{place["pattern"]}"'}
     return sentence("input", [name, *path], violation)
