@@ -33,6 +33,7 @@ from actorium.api.key_value_stores import KeyValueStoreRoutes
 from actorium.api.logs import Logs
 from actorium.api.metamorph import MetamorphRoutes
 from actorium.api.request_queues import RequestQueueRoutes
+from actorium.api.run_extensions import RunExtensionRoutes
 from actorium.api.run_shapes import RunShapes
 from actorium.api.run_sync import RunSync
 from actorium.api.runs import RunRoutes
@@ -76,6 +77,7 @@ from actorium.services.queueing import Queueing
 from actorium.services.record_values import decoded_chunks
 from actorium.services.request_queues import RequestQueues
 from actorium.services.run_inputs import RunInputs
+from actorium.services.run_migrations import RunMigrations
 from actorium.services.run_options import RunSettings
 from actorium.services.run_starts import RunStarts
 from actorium.services.run_stops import PlatformStops
@@ -167,6 +169,17 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
         await db.stop()
 
 
+@contextlib.asynccontextmanager
+async def open_migrations(settings: Settings) -> AsyncIterator[RunMigrations]:
+    """Migration of runs straight from the database; a server beside it notices within a second."""
+    db = open_database(settings)
+    await db.start()
+    try:
+        yield RunMigrations(db, SystemClock(), Signals(), settings.requested_migration_window_secs)
+    finally:
+        await db.stop()
+
+
 def _open_blobs(settings: Settings) -> Blobs:
     if not settings.blob_store_url:
         return LocalBlobs(settings.data_dir / "blobs")
@@ -253,6 +266,7 @@ class Platform:
         self.starts = RunStarts(*parts, self.inputs, run_settings)
         self.runs = Runs(*parts, run_settings)
         self.tasks = Tasks(self.db, clock, self.actors, self.builds, self.inputs, self.starts, self._abort_runs_of_task)
+        self.migrations = RunMigrations(self.db, clock, self.signals, settings.requested_migration_window_secs)
         self.events = Events(self.runs, clock)
         self.runtime = ProcessRuntime(settings.data_dir / "runs")
         self.builder = NativeBuilder(settings.data_dir / "builds")
@@ -341,6 +355,7 @@ class Platform:
             *InputRoutes(self.inputs, self.actors, self.builds).routes(),
             *runs.routes(),
             *MetamorphRoutes(metamorphs, runs).routes(),
+            *RunExtensionRoutes(self.migrations, runs).routes(),
             *TaskRoutes(self.tasks, self.accounts).routes(),
             *run_sync.routes("/v2/actors/{actorId}", "actor", runs.begin),
             *run_sync.routes("/v2/actor-tasks/{actorTaskId}", "actorTask", runs.begin_of_task),
@@ -385,7 +400,7 @@ class Platform:
 
     async def drain(self, window_secs: float) -> None:
         """Take every live run down with this server; the next start goes on with them."""
-        await self.runs.migrate_all(window_secs)
+        await self.migrations.migrate_all(window_secs)
         await self.supervisor.drain()
 
     async def stop(self) -> None:

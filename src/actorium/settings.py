@@ -377,6 +377,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Time live runs have to save their state when the server stops and takes them down with it.",
     ),
     Setting(
+        "requested_migration_window_secs",
+        _secs,
+        "a number of seconds",
+        "30",
+        "Time a run has to save its state when it is asked to migrate, or when the server is drained.",
+    ),
+    Setting(
         "max_log_mbytes",
         _whole(0),
         "a number, 0 for no limit",
@@ -463,6 +470,7 @@ class Settings(msgspec.Struct, frozen=True):
     abort_children_with_parent: bool
     stop_grace_secs: float
     migration_window_secs: float
+    requested_migration_window_secs: float
     max_log_mbytes: int
     max_record_mbytes: int
     unnamed_storage_days: int

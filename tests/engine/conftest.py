@@ -25,6 +25,7 @@ from actorium.services.builds import Builds
 from actorium.services.charging import Charging
 from actorium.services.events import Event, SystemInfo
 from actorium.services.run_inputs import RunInputs
+from actorium.services.run_migrations import RunMigrations
 from actorium.services.run_options import RunSettings, StartOptions
 from actorium.services.run_starts import RunStarts
 from actorium.services.run_stops import PlatformStops
@@ -83,6 +84,7 @@ class Engine:
     logs: LogStore
     starts: RunStarts
     runs: Runs
+    migrations: RunMigrations
     signals: Signals
     parts: Parts
     actor: Actor
@@ -218,7 +220,8 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
         addresses=WebAddresses.of("http://127.0.0.1:1", "", ""),
         find_web_server=servers.find,
     )
-    made = Engine(clock, runtime, events, db, logs, starts, runs, signals, parts, actor, servers)
+    migrations = RunMigrations(db, clock, signals, 30)
+    made = Engine(clock, runtime, events, db, logs, starts, runs, migrations, signals, parts, actor, servers)
     await made.supervisor.start()
     yield made
     await made.supervisor.stop()

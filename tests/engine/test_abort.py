@@ -177,7 +177,7 @@ async def test_abort_wins_over_a_restart_under_way(engine: Engine) -> None:
 
 async def test_abort_wins_over_a_migration(engine: Engine) -> None:
     run, process = await engine.running()
-    await engine.runs.migrate_all(5)
+    await engine.migrations.migrate_all(5)
     await engine.settle(lambda: "migrating" in engine.events.names())
     await engine.runs.abort(run, gracefully=False)
     assert (await engine.ended(run)).status is S.ABORTED

@@ -222,7 +222,7 @@ async def test_an_attempt_nobody_knows_is_ended(engine: Engine) -> None:
 async def test_draining_migrates_runs_and_the_next_server_continues_them(engine: Engine) -> None:
     run, process = await engine.running(timeout_secs=100)
     engine.clock.advance(10)
-    await engine.runs.migrate_all(5)
+    await engine.migrations.migrate_all(5)
     draining = asyncio.create_task(engine.supervisor.drain())
     await engine.settle(lambda: "migrating" in engine.events.names())
     waiting = await engine.start()

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from rich.markup import escape
 from rich.table import Table
 
-from actorium.app import InUseError, ServerInfo, capacity_of, open_accounts, serve
+from actorium.app import InUseError, ServerInfo, capacity_of, open_accounts, open_migrations, serve
 from actorium.cli.options import Config, DataDir, Set, console, fail, read_settings
 from actorium.domain.accounts import UserLimits
 from actorium.domain.errors import ApiError
@@ -26,6 +26,8 @@ from actorium.settings import SETTINGS, Settings
 from actorium.storage.db import SchemaTooNewError
 
 T = TypeVar("T")
+_DRAIN_POLL_SECS = 0.5
+_DRAIN_MARGIN_SECS = 60.0
 Host = Annotated[str | None, Parameter(help="Address to listen on.")]
 Port = Annotated[int | None, Parameter(help="Port to listen on; 0 takes a free one.")]
 
@@ -166,6 +168,37 @@ def migrate(*, data_dir: DataDir = None, config: Config = None, set_: Set = None
 
     _with_accounts(read_settings(config, set_, data_dir=data_dir), nothing)
     console.print("The database is up to date.")
+
+
+@app.command
+def drain(
+    *,
+    end: Annotated[bool, Parameter(help="Let the server start runs again.", negative=())] = False,
+    data_dir: DataDir = None,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Move all live runs off the running server and let it start none, until 'actorium drain --end'.
+
+    Returns when no run has a process any more. Runs that are started meanwhile wait in READY.
+    """
+    settings_ = read_settings(config, set_, data_dir=data_dir)
+
+    async def work() -> None:
+        async with open_migrations(settings_) as migrations:
+            if end:
+                was_draining = await migrations.end_drain()
+                console.print("The server starts runs again." if was_draining else "The server was not drained.")
+                return
+            loop = asyncio.get_running_loop()
+            deadline = loop.time() + settings_.requested_migration_window_secs + _DRAIN_MARGIN_SECS
+            while left := await migrations.drain():
+                if loop.time() > deadline:
+                    fail(f"Runs that still have a process: {left}. Is the server running?")
+                await asyncio.sleep(_DRAIN_POLL_SECS)
+            console.print("No run has a process. 'actorium drain --end' lets the server start runs again.")
+
+    asyncio.run(work())
 
 
 def _with_accounts(settings_: Settings, act: Callable[[Accounts], Awaitable[T]]) -> T:

@@ -78,10 +78,16 @@ class LiveRun:
         """What the run has reserved."""
         return self._run.options.memory_mbytes
 
-    def keep_from_launching(self) -> None:
-        """Start no further attempt: the server is about to stop."""
-        self._may_launch = False
+    def allow_launching(self, *, allowed: bool) -> None:
+        """Whether further attempts may be started here: not when the server is about to stop, or drained."""
+        self._may_launch = allowed
         self._changed.set()
+
+    def notice(self, current: Run) -> None:
+        """Act on what is asked of the run, should its signal have been lost."""
+        known = self._run
+        if (current.status, current.wanted, current.stop_at) != (known.status, known.wanted, known.stop_at):
+            self._changed.set()
 
     async def supervise(self) -> None:
         """Work until nothing is left to do."""
@@ -356,7 +362,7 @@ class LiveRun:
         ended = await self._settle()
         if ended is None:
             return
-        await self._say("The server is stopping; the run goes on when it is started again.")
+        await self._say("The run was taken off this server; it goes on when the server starts runs again.")
         at_rest = {"stats": self._stats, "running_at": None, "is_container_server_ready": False}
 
         async def op(tx: Tx) -> None:

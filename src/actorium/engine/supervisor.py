@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import structlog
 
-from actorium.domain.models import Attempt, Run
+from actorium.domain.models import Attempt, JobStatus, Run
 from actorium.domain.pricing import MIN_MEMORY_MBYTES
 from actorium.domain.queueing import Use, startable
 from actorium.engine.attempt import LiveRun
@@ -15,7 +15,7 @@ from actorium.engine.parts import Parts
 from actorium.kit import Tasks, forever
 from actorium.runtimes import Handle
 from actorium.services.topics import RUNS_TOPIC
-from actorium.storage import jobs, run_queue, user_limits
+from actorium.storage import jobs, maintenance, run_queue, user_limits
 from actorium.storage.db import Tx
 
 _log = structlog.get_logger("actorium.engine")
@@ -31,7 +31,8 @@ class Supervisor:
         self._parts = parts
         self._tasks = Tasks("engine")
         self._live: dict[str, LiveRun] = {}
-        self._launching = True
+        self._is_stopping = False
+        self._is_draining = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -39,11 +40,13 @@ class Supervisor:
         """Attach to everything that was live when the last server ended, then begin to pick up runs."""
         if len(self._tasks):
             return
-        self._launching = True
+        self._is_stopping = False
+        self._is_draining = await self._parts.db.read("is draining", maintenance.is_draining)
         for run in await self._parts.db.read("list live runs", jobs.list_live_runs):
             self._supervise(run)
         await self._reap_orphans()
         self._tasks.spawn("pick up runs", forever("picking up runs", _RETRY_SECS, self._pick_up))
+        self._tasks.spawn("notice requests", forever("noticing requests", _RETRY_SECS, self._notice_requests))
         self._tasks.spawn("clean up attempts", forever("cleaning up attempts", _RETRY_SECS, self._clean_up))
 
     async def stop(self) -> None:
@@ -53,10 +56,17 @@ class Supervisor:
 
     async def drain(self) -> None:
         """Start nothing more and wait until no run has a process here. The runs must have been asked to leave."""
-        self._launching = False
-        for live in self._live.values():
-            live.keep_from_launching()
+        self._is_stopping = True
+        self._tell_whether_to_launch()
         await self._idle.wait()
+
+    @property
+    def _launching(self) -> bool:
+        return not self._is_stopping and not self._is_draining
+
+    def _tell_whether_to_launch(self) -> None:
+        for live in self._live.values():
+            live.allow_launching(allowed=self._launching)
 
     @property
     def live_count(self) -> int:
@@ -107,8 +117,31 @@ class Supervisor:
 
         return [run for run in await self._parts.db.read("next runs", op) if run.id not in self._live]
 
+    async def _notice_requests(self) -> None:
+        """Find what was asked for without a signal: by the command line, by another server, before a crash."""
+        while True:
+            await self._parts.clock.sleep(_POLL_SECS)
+
+            async def op(tx: Tx) -> tuple[bool, list[Run]]:
+                return await maintenance.is_draining(tx), await jobs.list_asked_runs(tx)
+
+            is_draining, asked = await self._parts.db.read("requests", op)
+            if is_draining is not self._is_draining:
+                self._is_draining = is_draining
+                self._tell_whether_to_launch()
+                if not is_draining:
+                    asked = await self._parts.db.read("list live runs", jobs.list_live_runs)
+            for run in asked:
+                live = self._live.get(run.id)
+                if live is not None:
+                    live.notice(run)
+                # A run that was taken off the server is looked after again to be ended, or to go on.
+                elif run.status is not JobStatus.RUNNING or self._launching:
+                    self._supervise(run)
+
     def _supervise(self, run: Run) -> None:
         live = LiveRun(self._parts, run)
+        live.allow_launching(allowed=self._launching)
         self._live[run.id] = live
         self._idle.clear()
         self._tasks.spawn(run.id, self._keep(run.id, live))
@@ -128,8 +161,7 @@ class Supervisor:
             if run is None:
                 break
             live = self._live[run_id] = LiveRun(self._parts, run)
-            if not self._launching:
-                live.keep_from_launching()
+            live.allow_launching(allowed=self._launching)
         self._live.pop(run_id, None)
         if not self._live:
             self._idle.set()

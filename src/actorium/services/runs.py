@@ -319,23 +319,6 @@ class Runs:
         self._signals.send(run_topic(run.id))
         return rebooted
 
-    async def migrate_all(self, window_secs: float) -> Sequence[str]:
-        """Ask every live run to move away from this server within ``window_secs``; returns their ids."""
-        stop_at = self._clock.now_ms() + round(window_secs * 1000)
-
-        async def op(tx: Tx) -> Sequence[str]:
-            ids = []
-            for run in await jobs.list_live_runs(tx):
-                if run.status is _S.RUNNING and run.wanted is Wanted.RUN:
-                    await jobs.update(tx, run.id, {_S.RUNNING}, wanted=Wanted.MIGRATE, stop_at=stop_at)
-                    ids.append(run.id)
-            return ids
-
-        ids = await self._db.write("migrate runs", op)
-        for run_id in ids:
-            self._signals.send(run_topic(run_id))
-        return ids
-
     async def update(self, run: Run, change: MessageUpdate) -> Run:
         """Replace status message and its flag, or who may read the run. openapi: actorRun_put."""
         fields: dict[str, Any] = {}

@@ -219,6 +219,17 @@ async def list_runs_by_ids(tx: Tx, run_ids: Sequence[str]) -> list[Run]:
     return [found[run_id] for run_id in run_ids if run_id in found]
 
 
+async def list_asked_runs(tx: Tx) -> list[Run]:
+    """The runs that something else is wanted of than to go on, oldest first."""
+    live = (JobStatus.RUNNING, JobStatus.TIMING_OUT, JobStatus.ABORTING)
+    rows = await tx.fetch(
+        f"SELECT * FROM runs WHERE status IN ({placeholders(len(live))}) AND wanted <> ? ORDER BY started_at, id",
+        *live,
+        Wanted.RUN,
+    )
+    return [_run(row) for row in rows]
+
+
 async def list_unfinished_run_ids(tx: Tx, *, actor_id: str | None = None, task_id: str | None = None) -> list[str]:
     """The runs of an Actor or task that are not over."""
     column, owner = ("actor_id", actor_id) if actor_id is not None else ("task_id", task_id)

@@ -211,6 +211,12 @@ CREATE INDEX runs_in_use ON runs (user_id, memory_mbytes) WHERE status IN ('RUNN
 CREATE INDEX runs_children_to_abort ON runs (abort_children_at) WHERE abort_children_at IS NOT NULL;
 CREATE INDEX runs_by_parent ON runs (parent_run_id, started_at, id) WHERE parent_run_id IS NOT NULL;
 
+-- What the administrator has asked of the engines: 'drain' keeps them from starting processes.
+CREATE TABLE maintenance (
+  name TEXT PRIMARY KEY,
+  since BIGINT NOT NULL
+);
+
 CREATE TABLE attempts (
   id TEXT PRIMARY KEY,
   run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
