@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
-pytest_plugins = ["support.databases", "support.properties"]
+pytest_plugins = ["support.databases", "support.docker", "support.properties"]
 
-_FLAGS = {"postgres": "--postgres", "s3": "--s3", "node": "--node", "long": "--long"}
+_FLAGS = {"docker": "--docker", "postgres": "--postgres", "s3": "--s3", "node": "--node", "long": "--long"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -43,7 +43,7 @@ class Harness(Protocol):
         ...
 
     def bad_spec(self) -> RunSpec:
-        """A new attempt whose command does not exist."""
+        """A new attempt that cannot be started."""
         ...
 
 

@@ -1,0 +1,161 @@
+"""What a container is made with, and what the engine's description of one means. No calls here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from actorium.domain.pricing import cpu_cores
+from actorium.runtimes import Exit, Handle, RunSpec, Usage
+
+NAME = "docker"
+VERSION = 1
+LABEL_INSTALLATION = "com.actorium.installation"
+_LABEL_ATTEMPT = "com.actorium.attempt"
+_LABEL_RUN = "com.apify.actRunId"
+_LABEL_BUILD = "com.apify.actBuildId"
+_MBYTE = 1024 * 1024
+# What a root process needs to install files, change its user and signal its children; nothing of the machine.
+_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"]
+_PIDS_LIMIT = 4096
+_CPU_SHARES_PER_CORE = 1024
+_LOG_FILE_MBYTES = 1024
+_HOST_NAME = "host.docker.internal"
+_WEB_SERVER_PORT = "ACTOR_WEB_SERVER_PORT"
+_ENGINE_STOPS_SECS = 60.0
+_STOPPED_BY_ENGINE = frozenset({137, 143, 255})
+
+
+class DockerImage(msgspec.Struct, frozen=True):
+    """State of an image that runs as a container: its id on the engine, and the build that made it."""
+
+    image: str
+    build_id: str
+    tag: str = ""
+
+
+class EngineFacts(msgspec.Struct, frozen=True):
+    """What decides how containers are made, and how they ended; ``started_at`` in seconds, 0 if not known."""
+
+    has_local_logs: bool
+    has_cpu_quota: bool
+    cpu_count: int
+    started_at: float
+
+
+def container_name(handle: Handle) -> str:
+    """The name of an attempt's container."""
+    return f"actorium-{handle.attempt_id}"
+
+
+def container_config(
+    spec: RunSpec, image: DockerImage, facts: EngineFacts, *, installation: str, network: str, limits_disk: bool
+) -> dict[str, Any]:
+    """The body of the call that makes an attempt's container."""
+    cores = cpu_cores(spec.memory_mbytes)
+    host: dict[str, Any] = {
+        "Init": True,
+        "NetworkMode": network,
+        "Memory": spec.memory_mbytes * _MBYTE,
+        "MemorySwap": spec.memory_mbytes * _MBYTE,
+        "CpuShares": max(2, round(cores * _CPU_SHARES_PER_CORE)),
+        "PidsLimit": _PIDS_LIMIT,
+        "ShmSize": spec.memory_mbytes * _MBYTE // 2,
+        "CapDrop": ["ALL"],
+        "CapAdd": _CAPABILITIES,
+        "SecurityOpt": ["no-new-privileges"],
+        "RestartPolicy": {"Name": "no"},
+    }
+    if facts.has_cpu_quota:
+        # A quota below one core would make every start several times slower.
+        host["NanoCpus"] = round(min(facts.cpu_count, max(1.0, cores)) * 1e9)
+    if facts.has_local_logs:
+        options = {"max-size": f"{_LOG_FILE_MBYTES}m", "max-file": "2", "compress": "false"}
+        host["LogConfig"] = {"Type": "local", "Config": options}
+    if limits_disk:
+        host["StorageOpt"] = {"size": f"{spec.disk_mbytes}m"}
+    if any(f"//{_HOST_NAME}" in value for value in spec.env.values()):
+        host["ExtraHosts"] = [f"{_HOST_NAME}:host-gateway"]
+    config: dict[str, Any] = {
+        "Image": image.image,
+        "Env": [f"{name}={value}" for name, value in spec.env.items()],
+        "Labels": {
+            LABEL_INSTALLATION: installation,
+            _LABEL_ATTEMPT: spec.attempt_id,
+            _LABEL_RUN: spec.run_id,
+            _LABEL_BUILD: image.build_id,
+        },
+        "HostConfig": host,
+    }
+    if (port := spec.env.get(_WEB_SERVER_PORT)) is not None:
+        config["ExposedPorts"] = {f"{port}/tcp": {}}
+        host["PortBindings"] = {f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
+    return config
+
+
+def handle_of(labels: dict[str, str]) -> Handle:
+    """The handle of a container made here."""
+    return Handle(NAME, VERSION, labels.get(_LABEL_ATTEMPT, ""), labels.get(_LABEL_RUN, ""), {})
+
+
+def web_server_of(description: dict[str, Any]) -> tuple[str, int] | None:
+    """``(host, port)`` at which this machine reaches the container's web server, once it runs."""
+    for published in (description["NetworkSettings"].get("Ports") or {}).values():
+        for binding in published or ():
+            return binding["HostIp"], int(binding["HostPort"])
+    return None
+
+
+def is_over(state: dict[str, Any]) -> bool:
+    """Whether a container has run and ended, given its ``State``."""
+    return state["Status"] in ("exited", "dead") or (state["Status"] == "stopped")
+
+
+def exit_of(state: dict[str, Any], facts: EngineFacts) -> Exit:
+    """How a container ended, given its ``State``."""
+    started_at, finished_at = _seconds(state["StartedAt"]), _seconds(state["FinishedAt"])
+    code, oom_killed = int(state["ExitCode"]), bool(state.get("OOMKilled"))
+    finished_at_ms = round(finished_at * 1000) if finished_at > 0 else None
+    # An engine that goes down, with the machine or alone, takes its containers with it and gives them such codes.
+    with_engine = started_at < facts.started_at and finished_at < facts.started_at + _ENGINE_STOPS_SECS
+    if code in _STOPPED_BY_ENGINE and not oom_killed and with_engine:
+        return Exit(error="lost", finished_at_ms=finished_at_ms)
+    return Exit(code=code, oom_killed=oom_killed, finished_at_ms=finished_at_ms)
+
+
+def usage_of(sample: dict[str, Any], mem_max_bytes: int) -> Usage | None:
+    """A measurement out of the engine's statistics, ``None`` for one of a container that is not running."""
+    cpu_nanos = sample.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0)
+    memory = sample.get("memory_stats", {})
+    if not cpu_nanos or "usage" not in memory:
+        return None
+    details = memory.get("stats", {})
+    cache = details.get("total_inactive_file", details.get("inactive_file", 0))
+    mem_bytes = max(0, memory["usage"] - cache)
+    networks = (sample.get("networks") or {}).values()
+    return Usage(
+        at_ms=round(_seconds(sample["read"]) * 1000),
+        cpu_secs=cpu_nanos / 1e9,
+        mem_bytes=mem_bytes,
+        mem_max_bytes=max(mem_max_bytes, mem_bytes),
+        # Less the init process; the kernel counts threads here.
+        process_count=max(1, sample.get("pids_stats", {}).get("current", 0) - 1),
+        net_rx_bytes=sum(network["rx_bytes"] for network in networks),
+        net_tx_bytes=sum(network["tx_bytes"] for network in networks),
+    )
+
+
+def engine_started_at(bridge: dict[str, Any] | None) -> float:
+    """When the engine was started: it makes its default network anew each time. 0 where it has none (Podman)."""
+    return _seconds(bridge["Created"]) if bridge is not None else 0.0
+
+
+def _seconds(stamp: str) -> float:
+    """Seconds since the epoch of an RFC 3339 time with up to nine decimals."""
+    date, point, rest = stamp.partition(".")
+    if point:
+        digits = len(rest) - len(rest.lstrip("0123456789"))
+        stamp = f"{date}.{rest[: min(digits, 6)]:0<6}{rest[digits:]}"
+    return datetime.fromisoformat(stamp).timestamp()

@@ -1,0 +1,77 @@
+"""Python programs as containers, and the engine's own view of them."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import Any
+
+from actorium.kit import new_id
+from actorium.runtimes import Handle, Image, RunSpec
+from actorium.runtimes.docker import DockerRuntime
+from actorium.runtimes.docker.containers import container_name
+from actorium.runtimes.docker.engine import DockerEngine
+from conformance.runtimes import Act, joined, no_checkpoint, read_all
+from support.docker import new_installation
+from support.docker_images import PROGRAM
+
+NETWORK = "actorium-test"
+
+
+async def no_door(address: str) -> str:
+    raise OSError(f"no server for {address} here")
+
+
+class DockerHarness:
+    """A Docker runtime with an installation of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.installation = new_installation()
+        self.runtime = self.another_runtime()
+
+    def another_runtime(self) -> DockerRuntime:
+        """As after a restart of the server."""
+        return DockerRuntime(
+            DockerEngine(self.url), self.installation, no_door, network=NETWORK, api_base_url="http://server"
+        )
+
+    def run_spec(self, image: str, *, memory_mbytes: int = 512, env: dict[str, str] | None = None) -> RunSpec:
+        state = {"image": image, "build_id": "a-build"}
+        return RunSpec(new_id(), new_id(), Image("docker", state), env or {}, memory_mbytes, 1024)
+
+    def python(self, code: str, *, memory_mbytes: int = 512, env: dict[str, str] | None = None) -> RunSpec:
+        return self.run_spec(PROGRAM, memory_mbytes=memory_mbytes, env={"PROGRAM": code, **(env or {})})
+
+    def spec(self, act: Act) -> RunSpec:
+        end = f"os._exit({act.code})" if act.code is not None else "while True: signal.pause()"
+        if act.signal is not None:
+            end = f"os.kill(os.getpid(), {act.signal})"
+        term = "signal.SIG_IGN" if act.ignores_term else f"lambda *_: os._exit({act.code_on_term})"
+        handler = f"signal.signal(15, {term})" if act.ignores_term or act.code_on_term is not None else ""
+        output = base64.b64encode(zlib.compress(act.output)).decode()
+        return self.python(
+            f"import base64, os, signal, zlib\n{handler}\n"
+            f"data = zlib.decompress(base64.b64decode({output!r})) + b'ready\\n'\n"
+            f"while data: data = data[os.write(1, data):]\n{end}"
+        )
+
+    def bad_spec(self) -> RunSpec:
+        return self.run_spec("actorium-test/no-such-image:1")
+
+    async def start(self, code: str, *, memory_mbytes: int = 512, env: dict[str, str] | None = None) -> Handle:
+        return await self.runtime.start(self.python(code, memory_mbytes=memory_mbytes, env=env), no_checkpoint)
+
+    async def output_of(self, code: str, *, env: dict[str, str] | None = None) -> str:
+        return joined(await read_all(self.runtime, await self.start(code, env=env))).decode()
+
+    async def close(self) -> None:
+        for handle in await self.runtime.list_managed():
+            await self.runtime.remove(handle)
+        await self.runtime.close()
+
+
+async def description(engine: DockerEngine, handle: Handle) -> dict[str, Any]:
+    """What the engine says of an attempt's container."""
+    found: dict[str, Any] = await engine.call("GET", f"containers/{container_name(handle)}/json")
+    return found

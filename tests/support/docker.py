@@ -1,0 +1,167 @@
+"""A Docker engine for the tests: one of their own for the session, with images kept from run to run.
+
+``--docker`` starts it (as root). ``ACTORIUM_TEST_DOCKER`` names a running one to use instead; it gets images
+with the official names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from actorium.kit import new_id
+from actorium.runtimes.docker.engine import DockerEngine
+from support.docker_images import ensure_images
+
+VARIABLE = "ACTORIUM_TEST_DOCKER"
+_CACHE = Path(__file__).parents[2] / ".cache" / "docker"
+_START_SECS = 60.0
+
+
+class Engine:
+    """A Docker engine as a process of the tests. It can be stopped, killed and started again."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        # A unix socket's path is limited to 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="actorium-docker-", dir="/tmp"))
+        self.url = f"unix://{self.folder}/docker.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        dockerd = shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+        if dockerd is None:
+            pytest.fail("--docker needs dockerd (Debian: docker.io), which is not installed")
+        if os.geteuid() != 0:
+            pytest.fail(f"--docker needs root to start an engine; set {VARIABLE} to the URL of a running one")
+        command = [dockerd, "--data-root", str(self._data), "--exec-root", str(self.folder / "exec")]
+        command += ["-H", self.url, "--pidfile", str(self.folder / "pid"), "--log-level", "warn"]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", start_new_session=True)
+        asyncio.run(self._answers())
+
+    async def _answers(self) -> None:
+        engine = DockerEngine(self.url)
+        deadline = time.monotonic() + _START_SECS
+        try:
+            while True:
+                try:
+                    await engine.call("GET", "info")
+                    return
+                except ConnectionError:
+                    if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
+                        pytest.fail(f"dockerd does not start: {(self.folder / 'log').read_text()[-3000:]}")
+                await asyncio.sleep(0.05)
+        finally:
+            await engine.close()
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End it; on SIGTERM it ends its containers first."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(60)
+            self._process = None
+
+    def close(self) -> None:
+        """End it and remove its folder."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class _Session:
+    """The engine of a test session, and the lock on its images."""
+
+    def __init__(self) -> None:
+        self.lock: IO[str] | None = None
+        self.engine: Engine | None = None
+
+    def open(self, *, node: bool) -> None:
+        _CACHE.mkdir(parents=True, exist_ok=True)
+        if VARIABLE not in os.environ:
+            self.lock = (_CACHE / "lock").open("w")
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
+            self.engine = Engine(_CACHE / "data")
+            self.engine.start()
+            os.environ[VARIABLE] = self.engine.url
+        asyncio.run(_prepare(os.environ[VARIABLE], node=node))
+
+    def close(self) -> None:
+        if self.engine is not None:
+            self.engine.close()
+            del os.environ[VARIABLE]
+        if self.lock is not None:
+            self.lock.close()
+
+
+async def _prepare(url: str, *, node: bool) -> None:
+    engine = DockerEngine(url)
+    try:
+        await ensure_images(engine, node=node)
+    finally:
+        await engine.close()
+
+
+_session = _Session()
+
+
+def _is_controller(config: pytest.Config) -> bool:
+    return config.getoption("--docker") and not hasattr(config, "workerinput")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the workers are started, so that they inherit the variable."""
+    if _is_controller(config):
+        _session.open(node=bool(config.getoption("--node")))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _is_controller(config):
+        _session.close()
+
+
+@pytest.fixture(scope="session")
+def docker_url() -> str:
+    """The URL of the engine for the tests."""
+    return os.environ[VARIABLE]
+
+
+@pytest.fixture
+async def docker(docker_url: str) -> AsyncIterator[DockerEngine]:
+    """A client of the engine."""
+    engine = DockerEngine(docker_url)
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+def own_engine(tmp_path: Path) -> Iterator[Engine]:
+    """An engine for one test, which may stop and kill it; it has no images."""
+    engine = Engine(tmp_path / "docker")
+    engine.start()
+    yield engine
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(engine.pid, signal.SIGCONT)
+    engine.close()
+
+
+def new_installation() -> str:
+    """Tells the containers of one test from all others."""
+    return f"test-{new_id()}"
