@@ -38,12 +38,16 @@ from actorium.api.run_shapes import RunShapes
 from actorium.api.run_sync import RunSync
 from actorium.api.runs import RunRoutes
 from actorium.api.tasks import TaskRoutes
+from actorium.builders.chosen import ChosenBuilder
+from actorium.builders.docker import DockerBuilder
 from actorium.builders.native import NativeBuilder
 from actorium.domain.errors import ApiError
+from actorium.domain.models import Run
 from actorium.domain.queueing import Capacity, Use
 from actorium.domain.secrets import Vault
 from actorium.domain.usage import Prices
 from actorium.domain.web_addresses import WebAddresses
+from actorium.edge.doors import Doors
 from actorium.edge.events import PATH as EVENTS_PATH
 from actorium.edge.events import Events
 from actorium.edge.proxy import MAX_MESSAGE_BYTES, Proxy
@@ -57,6 +61,8 @@ from actorium.engine.readiness import Prober
 from actorium.engine.supervisor import Supervisor
 from actorium.kit import Clock, Signals, SystemClock
 from actorium.observability import configure_logs
+from actorium.runtimes.chosen import ChosenRuntime
+from actorium.runtimes.docker import DockerEngine, DockerRuntime, EngineReport, examine
 from actorium.runtimes.process import ProcessRuntime
 from actorium.services.access import Access, Principal
 from actorium.services.accounts import Accounts
@@ -156,6 +162,11 @@ def open_database(settings: Settings) -> Database:
         return PostgresDatabase(settings.database_url)
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     return SqliteDatabase(settings.data_dir / "actorium.db", synchronous=settings.sqlite_synchronous)
+
+
+async def examine_engine(docker_host: str) -> EngineReport:
+    """What the Docker engine says of itself."""
+    return await examine(DockerEngine(docker_host))
 
 
 @contextlib.asynccontextmanager
@@ -268,16 +279,30 @@ class Platform:
         self.tasks = Tasks(self.db, clock, self.actors, self.builds, self.inputs, self.starts, self._abort_runs_of_task)
         self.migrations = RunMigrations(self.db, clock, self.signals, settings.requested_migration_window_secs)
         self.events = Events(self.runs, clock)
-        self.runtime = ProcessRuntime(settings.data_dir / "runs")
-        self.builder = NativeBuilder(settings.data_dir / "builds")
-        events_base_url = "ws" + api_base_url.removeprefix("http")
         self.prober = Prober()
+        self.doors = Doors()
+        self.processes = ProcessRuntime(settings.data_dir / "runs")
+        engine = DockerEngine(settings.docker_host)
+        self.containers = DockerRuntime(
+            engine,
+            settings.data_dir / "docker",
+            self.doors.open,
+            network=settings.docker_network,
+            api_base_url=settings.docker_api_base_url,
+        )
+        self.native_builder = NativeBuilder(settings.data_dir / "builds")
+        self.docker_builder = DockerBuilder(
+            engine,
+            settings.data_dir / "docker" / "builds",
+            self.containers.network_name,
+            base_image_prefix=settings.docker_base_image_prefix,
+        )
         self.supervisor = Supervisor(
             Parts(
                 db=self.db,
                 clock=clock,
                 signals=self.signals,
-                runtime=self.runtime,
+                runtime=ChosenRuntime({"native": self.processes, "docker": self.containers}),
                 logs=self.logs,
                 events=self.events,
                 usage=self.reads.usage,
@@ -290,10 +315,11 @@ class Platform:
                 ),
                 run_token=self.access.run_token,
                 open_secret=vault.open,
-                events_url=lambda run: f"{events_base_url}{EVENTS_PATH}{run.id}?secret={run.events_secret}",
+                events_url=_events_url,
                 ports=Ports(*settings.web_server_ports),
                 addresses=addresses,
                 find_web_server=self.prober.find,
+                networks={"docker": self.containers},
             )
         )
         self.child_aborts = ChildAborts(self.db, self.signals, self.runs)
@@ -301,7 +327,7 @@ class Platform:
             self.db,
             clock,
             self.signals,
-            self.builder,
+            ChosenBuilder({"native": self.native_builder, "docker": self.docker_builder}, settings.builder),
             self.logs,
             vault.open,
             self._read_record,
@@ -390,9 +416,11 @@ class Platform:
         await self.housekeeping.start()
         await self.merging.start()
         await self.build_housekeeping.start()
-        await self.runtime.open()
-        await self.builder.open()
         await self.proxy.start()
+        await self.processes.open()
+        await self.containers.open()
+        await self.native_builder.open()
+        await self.docker_builder.open()
         await self.supervisor.start()
         await self.budgets.start()
         await self.child_aborts.start()
@@ -412,8 +440,9 @@ class Platform:
         await self.prober.stop()
         await self.events.stop()
         await self.proxy.stop()
-        await self.builder.close()
-        await self.runtime.close()
+        await self.native_builder.close()
+        await self.containers.close()
+        await self.processes.close()
         await self.build_housekeeping.stop()
         await self.merging.stop()
         await self.housekeeping.stop()
@@ -423,12 +452,23 @@ class Platform:
         await self.db.stop()
 
 
+def _events_url(run: Run, api_base_url: str) -> str:
+    return f"ws{api_base_url.removeprefix('http')}{EVENTS_PATH}{run.id}?secret={run.events_secret}"
+
+
 async def _no_lifespan(_scope: Any, _receive: Any, _send: Any) -> None:
     raise RuntimeError("this application is started by Platform.start")
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the signals are ours."""
+    """uvicorn without its signal handlers: the signals are ours. ``on_started`` is called once it listens."""
+
+    on_started: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self.on_started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -498,6 +538,7 @@ async def _serve(
             server_header=False,
         )
     )
+    server.on_started = lambda: platform.doors.attach(server, settings.host, port)
     interrupted = asyncio.Event()
     again = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -347,6 +347,42 @@ SETTINGS: tuple[Setting, ...] = (
         "Days until a finished build is deleted that has no tag, that no Actor or task names by its number, and that "
         "no run has used since. 0 = never.",
     ),
+    Setting(
+        "builder",
+        _one_of("native", "docker"),
+        "native or docker",
+        "native",
+        "What builds and runs Actors. native: processes of this machine; a version's environment variable "
+        "ACTORIUM_BUILDER=docker asks for containers. docker: containers only.",
+    ),
+    Setting(
+        "docker_host",
+        _url("unix://", "tcp://", "http://", "https://"),
+        "empty, or a unix, tcp, http or https URL",
+        "",
+        "Docker engine. Empty: the environment variable DOCKER_HOST, else unix:///var/run/docker.sock.",
+    ),
+    Setting(
+        "docker_api_base_url",
+        _url("http://", "https://"),
+        "empty, or an http or https URL",
+        "",
+        "URL under which containers reach the server. Empty: the server also listens at the gateway of docker_network.",
+    ),
+    Setting(
+        "docker_network",
+        _text,
+        "a name",
+        "actorium",
+        "Docker network of runs and builds; made without traffic between containers when it is missing.",
+    ),
+    Setting(
+        "docker_base_image_prefix",
+        _text,
+        "a registry, with a path or without",
+        "",
+        "Registry put before base images that name none, such as a mirror: registry.example.com/mirror.",
+    ),
     Setting("build_timeout_secs", _secs, "a number of seconds", "1800", "Timeout of a build."),
     Setting(
         "abort_grace_secs",
@@ -465,6 +501,11 @@ class Settings(msgspec.Struct, frozen=True):
     default_run_memory_mbytes: int
     default_run_timeout_secs: int
     untagged_build_days: int
+    builder: str
+    docker_host: str
+    docker_api_base_url: str
+    docker_network: str
+    docker_base_image_prefix: str
     build_timeout_secs: float
     abort_grace_secs: float
     abort_children_with_parent: bool

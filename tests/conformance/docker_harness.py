@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from pathlib import Path
 from typing import Any
 
 from actorium.kit import new_id
@@ -12,7 +13,6 @@ from actorium.runtimes.docker import DockerRuntime
 from actorium.runtimes.docker.containers import container_name
 from actorium.runtimes.docker.engine import DockerEngine
 from conformance.runtimes import Act, joined, no_checkpoint, read_all
-from support.docker import new_installation
 from support.docker_images import PROGRAM
 
 NETWORK = "actorium-test"
@@ -25,16 +25,14 @@ async def no_door(address: str) -> str:
 class DockerHarness:
     """A Docker runtime with an installation of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, root: Path) -> None:
         self.url = url
-        self.installation = new_installation()
+        self._root = root
         self.runtime = self.another_runtime()
 
     def another_runtime(self) -> DockerRuntime:
         """As after a restart of the server."""
-        return DockerRuntime(
-            DockerEngine(self.url), self.installation, no_door, network=NETWORK, api_base_url="http://server"
-        )
+        return DockerRuntime(DockerEngine(self.url), self._root, no_door, network=NETWORK, api_base_url="http://server")
 
     def run_spec(self, image: str, *, memory_mbytes: int = 512, env: dict[str, str] | None = None) -> RunSpec:
         state = {"image": image, "build_id": "a-build"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from blockbuster import blockbuster_ctx
@@ -14,9 +15,10 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
-async def harness(docker_url: str) -> AsyncIterator[DockerHarness]:
+async def harness(docker_url: str, tmp_path: Path) -> AsyncIterator[DockerHarness]:
     with blockbuster_ctx("actorium"):
-        found = DockerHarness(docker_url)
+        found = DockerHarness(docker_url, tmp_path)
+        await found.runtime.open()
         yield found
         await found.close()
 

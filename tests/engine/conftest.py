@@ -215,7 +215,7 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
         settings=EngineSettings(5, CAPACITY, "http://127.0.0.1:1", "http://127.0.0.1:1"),
         run_token=Access(AccountReader(db), clock, b"k" * 32).run_token,
         open_secret=vault.open,
-        events_url=lambda run: f"ws://127.0.0.1:1/{run.id}",
+        events_url=lambda run, _: f"ws://127.0.0.1:1/{run.id}",
         ports=Ports(20000, 29999),
         addresses=WebAddresses.of("http://127.0.0.1:1", "", ""),
         find_web_server=servers.find,

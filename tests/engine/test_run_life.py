@@ -215,8 +215,8 @@ async def test_an_attempt_nobody_knows_is_ended(engine: Engine) -> None:
 
     await engine.db.write("forget", forget)
     await engine.restart()
+    await engine.settle(lambda: process.removed)
     assert process.signals == ["KILL"]
-    assert process.removed
 
 
 async def test_draining_migrates_runs_and_the_next_server_continues_them(engine: Engine) -> None:

@@ -21,7 +21,6 @@ from typing import IO
 
 import pytest
 
-from actorium.kit import new_id
 from actorium.runtimes.docker.engine import DockerEngine
 from support.docker_images import ensure_images
 
@@ -160,8 +159,3 @@ def own_engine(tmp_path: Path) -> Iterator[Engine]:
     with contextlib.suppress(ProcessLookupError):
         os.kill(engine.pid, signal.SIGCONT)
     engine.close()
-
-
-def new_installation() -> str:
-    """Tells the containers of one test from all others."""
-    return f"test-{new_id()}"

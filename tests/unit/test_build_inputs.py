@@ -13,9 +13,10 @@ import pytest
 
 from actorium.builders import BuildFailed, Sources
 from actorium.builders import sources as source_module
+from actorium.builders.context import Context
 from actorium.builders.definition import read_definition
 from actorium.builders.dockerfile import assignments, exec_form, expand, parse_dockerfile
-from actorium.builders.native.stages import Context, base_image
+from actorium.builders.native.stages import base_image
 from actorium.builders.sources import write_sources
 from actorium.domain.models import SourceFile
 

@@ -23,7 +23,10 @@ class Sources(msgspec.Struct, frozen=True):
 
 
 class BuildSpec(msgspec.Struct, frozen=True):
-    """One build. ``build_args`` are visible to the build steps (``applyEnvVarsToBuild``)."""
+    """One build. ``build_args`` are visible to the build steps (``applyEnvVarsToBuild``).
+
+    ``builder`` is the kind of builder that the Actor's version asks for, empty for the server's own choice.
+    """
 
     build_id: str
     build_number: str
@@ -31,6 +34,7 @@ class BuildSpec(msgspec.Struct, frozen=True):
     sources: Sources
     build_args: dict[str, str]
     use_cache: bool
+    builder: str = ""
 
 
 class BuildOutput(msgspec.Struct, frozen=True):
@@ -66,4 +70,16 @@ class Builder(Protocol):
 
     async def remove(self, state: dict[str, Any]) -> None:
         """Delete an image made here; an unknown one is no error."""
+        ...
+
+
+class Builders(Protocol):
+    """Builders by the kind of image they make."""
+
+    async def build(self, spec: BuildSpec, write_log: WriteLog) -> BuildOutput:
+        """Let the right one build; see ``Builder.build``."""
+        ...
+
+    async def remove(self, kind: str, state: dict[str, Any]) -> None:
+        """Delete an image. Raises ``ConnectionError`` when its engine cannot be asked now."""
         ...

@@ -5,13 +5,22 @@ from __future__ import annotations
 import io
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from dockerfile_parse import DockerfileParser
 
 from actorium.builders import BuildFailed
 
+_DEFAULT_NODE = """FROM apify/actor-node:24
+COPY package*.json ./
+RUN npm install --omit=dev --omit=optional
+COPY . ./
+"""
+_DEFAULT_PYTHON = """FROM apify/actor-python:3.13
+COPY . ./
+RUN pip install -r requirements.txt
+"""
 _VARIABLE = re.compile(r"\\\$|\$\{(\w+)(?::([-+])([^}]*))?\}|\$(\w+)")
 _FLAG = re.compile(r"--([a-z]+)(?:=(\S*))?\s+")
 
@@ -28,6 +37,14 @@ class Instruction(msgspec.Struct, frozen=True):
     def refuse(self, reason: str, remedy: str) -> BuildFailed:
         """The failure that names file, line, instruction and remedy."""
         return BuildFailed(f"{self.file} line {self.line}: {self.name} {reason}. {remedy}")
+
+
+def default_dockerfile(files: Iterable[str]) -> str:
+    """What is built where the sources have no Dockerfile, given the ``files`` of the context."""
+    names = set(files)
+    if "package.json" not in names and names & {"requirements.txt", "pyproject.toml"}:
+        return _DEFAULT_PYTHON if "requirements.txt" in names else _DEFAULT_PYTHON.replace("-r requirements.txt", ".")
+    return _DEFAULT_NODE
 
 
 def parse_dockerfile(text: str, file: str) -> list[Instruction]:

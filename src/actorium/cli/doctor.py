@@ -15,7 +15,7 @@ import msgspec
 import uv
 from rich.table import Table
 
-from actorium.app import open_database
+from actorium.app import examine_engine, open_database
 from actorium.cli.options import console
 from actorium.settings import Settings
 
@@ -44,7 +44,7 @@ def examine(settings: Settings) -> Report:
         _pythons,
         _uv,
         _node,
-        _docker,
+        lambda: _docker(settings),
         _bubblewrap,
         _cgroups,
         lambda: _database(settings),
@@ -103,16 +103,15 @@ def _node() -> Finding:
     return Finding("Node.js", "ok", f"{node}, npm {npm}", "JavaScript and TypeScript Actors run natively.")
 
 
-def _docker() -> Finding:
-    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-    path = host.removeprefix("unix://")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(2)
-        try:
-            probe.connect(path)
-        except OSError:
-            return Finding("Docker engine", "note", f"not reachable at {host}", "Runs execute as native processes.")
-    return Finding("Docker engine", "ok", f"reachable at {host}", "Not used: runs execute as native processes.")
+def _docker(settings: Settings) -> Finding:
+    name = "Docker engine"
+    found = asyncio.run(examine_engine(settings.docker_host))
+    only = settings.builder == "docker"
+    if not found.is_usable:
+        consequence = "No Actor can be built; see docker_host." if only else "Actors can run as native processes only."
+        return Finding(name, "problem" if only else "note", found.text, consequence)
+    use = "Actors run in containers." if only else "Actors with ACTORIUM_BUILDER=docker run in containers."
+    return Finding(name, "ok", found.text, use)
 
 
 def _bubblewrap() -> Finding:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from actorium.builders import Builder, BuildFailed, BuildOutput, BuildSpec, Sources
+from actorium.builders import Builders, BuildFailed, BuildOutput, BuildSpec, Sources
 from actorium.domain.models import TERMINAL_STATUSES, Build, JobStatus, SourceFile
 from actorium.engine.parts import LogSink
 from actorium.kit import Clock, Signals, Tasks, forever
@@ -26,6 +26,7 @@ _POLL_SECS = 2.0
 _RETRY_SECS = 1.0
 _OWN_RECORD = re.compile(r"https?://[^/]+/v2/key-value-stores/([A-Za-z0-9]{17})/records/([^/?]+)(?:\?.*)?")
 _MAX_ARCHIVE_BYTES = 1024 * 1024 * 1024
+_BUILDER = "ACTORIUM_BUILDER"
 _S = JobStatus
 
 ReadRecord = Callable[[str, str, str], Awaitable[AsyncIterator[bytes] | None]]
@@ -48,7 +49,7 @@ class BuildEngine:
         db: Database,
         clock: Clock,
         signals: Signals,
-        builder: Builder,
+        builder: Builders,
         logs: LogSink,
         open_secret: Callable[[str], str],
         read_record: ReadRecord,
@@ -94,8 +95,8 @@ class BuildEngine:
                 changed.clear()
                 for build in await self._db.read("live builds", builds.list_live_builds):
                     self._consider(build)
-                for build_id, state in await self._db.read("image garbage", builds.list_image_garbage):
-                    await self._remove_image(build_id, state)
+                for build_id, kind, state in await self._db.read("image garbage", builds.list_image_garbage):
+                    await self._remove_image(build_id, kind, state)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_POLL_SECS):
                         await changed.wait()
@@ -162,6 +163,7 @@ class BuildEngine:
                 sources=await self._sources(build, archive),
                 build_args=self._build_args(build),
                 use_cache=bool(build.options["useCache"]),
+                builder=next((v.value for v in build.env_vars if v.name == _BUILDER and not v.is_secret), ""),
             )
             with_log = _LogWriter(self._logs, build.id, self._clock, self._tasks)
             try:
@@ -261,8 +263,12 @@ class BuildEngine:
             await self._logs.delete(build.id)
         self._signals.send(job_topic(build.id))
 
-    async def _remove_image(self, build_id: str, state: dict[str, Any]) -> None:
-        await self._builder.remove(state)
+    async def _remove_image(self, build_id: str, kind: str, state: dict[str, Any]) -> None:
+        try:
+            await self._builder.remove(kind, state)
+        except ConnectionError as error:
+            _log.warning("cannot delete an image, trying again", build_id=build_id, reason=str(error))
+            return
 
         async def op(tx: Tx) -> None:
             await builds.forget_image(tx, build_id)

@@ -21,6 +21,8 @@ from actorium.storage.input_keys import StoredKeys
 
 _MIN_BUDGET_MS = 1000
 _LOWEST_PORT, _HIGHEST_PORT = 1024, 65_535
+_OWN_WEB_SERVER_PORT = 4321
+"""Of a process with a network of its own. docs: runs, section 5."""
 
 
 class LostRaceError(Exception):
@@ -51,6 +53,8 @@ class _Surroundings(msgspec.Struct, frozen=True):
     build_tags: tuple[str, ...]
     ports_in_use: set[int]
     keys: StoredKeys | None
+    api_base_url: str = ""
+    web_server_port: int = 0
 
 
 async def launch(parts: Parts, run: Run, stats: RunStats, ended: Ended | None, idle_since: int | None) -> Launched:
@@ -60,8 +64,14 @@ async def launch(parts: Parts, run: Run, stats: RunStats, ended: Ended | None, i
     not use up the time budget). Raises ``StartError``, or ``LostRaceError`` when an abort or the like came first.
     """
     around = await _read(parts, run)
+    network = parts.networks.get(around.image.kind)
+    api_base_url = await network.api_base_url() if network is not None else parts.settings.api_base_url
+    asked_port = _own_port(around.build)
     try:
-        with parts.ports.reserved(around.ports_in_use, _own_port(around.build)) as port:
+        # Behind a network of its own, a process has every port for itself.
+        with parts.ports.reserved(around.ports_in_use, asked_port if network is None else None) as port:
+            inner_port = port if network is None else asked_port or _OWN_WEB_SERVER_PORT
+            around = msgspec.structs.replace(around, api_base_url=api_base_url, web_server_port=inner_port)
             return await _launch(parts, run, stats, ended, idle_since, around, port)
     except NoPortError as error:
         raise StartError(str(error)) from error
@@ -82,9 +92,10 @@ async def _launch(
         run_id=run.id,
         attempt_id=new_id(),
         image=around.image,
-        env=_environment(parts, run, around, port, timeout_at),
+        env=_environment(parts, run, around, timeout_at),
         memory_mbytes=run.options.memory_mbytes,
         disk_mbytes=run.options.disk_mbytes,
+        published_port=port,
     )
     running: Run | None = None
 
@@ -175,7 +186,7 @@ def _input_keys(parts: Parts, stored: StoredKeys | None) -> dict[str, str]:
     return {} if stored is None else key_variables(parts.open_secret(stored.sealed))
 
 
-def _environment(parts: Parts, run: Run, around: _Surroundings, port: int, timeout_at: int | None) -> dict[str, str]:
+def _environment(parts: Parts, run: Run, around: _Surroundings, timeout_at: int | None) -> dict[str, str]:
     own = {var.name: parts.open_secret(var.value) if var.is_secret else var.value for var in around.build.env_vars}
     token = parts.run_token(run.id)
     secrets = [own[var.name] for var in around.build.env_vars if var.is_secret]
@@ -184,15 +195,15 @@ def _environment(parts: Parts, run: Run, around: _Surroundings, port: int, timeo
     return run_environment(
         run,
         Surroundings(
-            api_base_url=parts.settings.api_base_url,
+            api_base_url=around.api_base_url,
             public_base_url=parts.settings.public_base_url,
-            events_url=parts.events_url(run),
+            events_url=parts.events_url(run, around.api_base_url),
             token=token,
             username=around.username,
             actor_name=around.actor.name,
             permission_level=run.permission_level,
             build_tags=around.build_tags,
-            web_server_port=port,
+            web_server_port=around.web_server_port,
             web_server_url=parts.addresses.container_url(run.container_slug),
             standby_url=parts.addresses.standby_url(run.actor_id, around.username, around.actor.name),
             started_at=iso(run.started_at),

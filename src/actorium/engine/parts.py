@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -13,7 +13,7 @@ from actorium.domain.web_addresses import WebAddresses
 from actorium.engine.ports import Ports
 from actorium.engine.readiness import FindWebServer
 from actorium.kit import Clock, Signals
-from actorium.runtimes import Runtime, Usage
+from actorium.runtimes import OwnNetwork, Runtime, Usage
 from actorium.services.events import EventSink
 from actorium.storage.db import Database, Tx
 
@@ -69,7 +69,11 @@ class EngineSettings(msgspec.Struct, frozen=True):
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """Everything a live run's supervision works with."""
+    """Everything a live run's supervision works with.
+
+    ``events_url`` takes a run and the server's URL as its process reaches it; ``networks`` has the kinds of
+    images whose processes have a network of their own.
+    """
 
     db: Database
     clock: Clock
@@ -81,10 +85,11 @@ class Parts(msgspec.Struct, frozen=True):
     settings: EngineSettings
     run_token: Callable[[str], str]
     open_secret: Callable[[str], str]
-    events_url: Callable[[Run], str]
+    events_url: Callable[[Run, str], str]
     ports: Ports
     addresses: WebAddresses
     find_web_server: FindWebServer
+    networks: Mapping[str, OwnNetwork] = {}
 
 
 class Meter:

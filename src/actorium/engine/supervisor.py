@@ -22,6 +22,7 @@ _log = structlog.get_logger("actorium.engine")
 _POLL_SECS = 1.0
 _RETRY_SECS = 1.0
 _BATCH = 100
+_REAP_SECS = 600.0
 
 
 class Supervisor:
@@ -44,10 +45,10 @@ class Supervisor:
         self._is_draining = await self._parts.db.read("is draining", maintenance.is_draining)
         for run in await self._parts.db.read("list live runs", jobs.list_live_runs):
             self._supervise(run)
-        await self._reap_orphans()
         self._tasks.spawn("pick up runs", forever("picking up runs", _RETRY_SECS, self._pick_up))
         self._tasks.spawn("notice requests", forever("noticing requests", _RETRY_SECS, self._notice_requests))
         self._tasks.spawn("clean up attempts", forever("cleaning up attempts", _RETRY_SECS, self._clean_up))
+        self._tasks.spawn("reap orphans", forever("reaping orphans", _RETRY_SECS, self._reap))
 
     async def stop(self) -> None:
         """Let go of every run without touching its process."""
@@ -154,6 +155,8 @@ class Supervisor:
                 break
             except asyncio.CancelledError:
                 raise
+            except ConnectionError as error:
+                _log.warning("supervision is interrupted, trying again", run_id=run_id, reason=str(error))
             except Exception:  # noqa: BLE001  logged and tried again
                 _log.exception("supervision failed, trying again", run_id=run_id)
             await self._parts.clock.sleep(_RETRY_SECS)
@@ -178,6 +181,11 @@ class Supervisor:
                 _log.exception("cannot read run, trying again", run_id=run_id)
                 await self._parts.clock.sleep(_RETRY_SECS)
 
+    async def _reap(self) -> None:
+        while True:
+            await self._reap_orphans()
+            await self._parts.clock.sleep(_REAP_SECS)
+
     async def _reap_orphans(self) -> None:
         """End attempts the database does not know: a crash came between their start and their commit."""
         handles = await self._parts.runtime.list_managed()
@@ -196,7 +204,10 @@ class Supervisor:
         """Delete what ended attempts left on disk."""
         while True:
             for attempt in await self._parts.db.read("ended attempts", jobs.list_unremoved_attempts):
-                await self._remove(attempt)
+                try:
+                    await self._remove(attempt)
+                except ConnectionError as error:
+                    _log.warning("cannot clean up, trying again", attempt_id=attempt.id, reason=str(error))
             await self._parts.clock.sleep(_POLL_SECS)
 
     async def _remove(self, attempt: Attempt) -> None:

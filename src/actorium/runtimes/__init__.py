@@ -27,7 +27,8 @@ class RunSpec(msgspec.Struct, frozen=True):
     """One life of a run's process tree or container.
 
     ``env`` is the complete environment the platform sets (the image's own comes below it);
-    ``memory_mbytes`` limits the whole tree together.
+    ``memory_mbytes`` limits the whole tree together. A runtime whose attempts have a network of their own
+    publishes the port ``ACTOR_WEB_SERVER_PORT`` at ``published_port`` of this machine (0: not at all).
     """
 
     run_id: str
@@ -36,6 +37,7 @@ class RunSpec(msgspec.Struct, frozen=True):
     env: dict[str, str]
     memory_mbytes: int
     disk_mbytes: int
+    published_port: int = 0
 
 
 class Handle(msgspec.Struct, frozen=True):
@@ -171,4 +173,15 @@ class Runtime(Protocol):
 
     async def list_managed(self) -> list[Handle]:
         """Every attempt of this installation of which something is left, for finding orphans."""
+        ...
+
+
+class OwnNetwork(Protocol):
+    """What a runtime can tell whose attempts have a network of their own."""
+
+    async def api_base_url(self) -> str:
+        """The server's URL, without ``/v2``, as attempts reach it.
+
+        Raises ``StartError`` when they cannot, ``ConnectionError`` when this cannot be told now.
+        """
         ...

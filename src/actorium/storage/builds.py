@@ -228,13 +228,13 @@ async def delete_build(tx: Tx, build_id: str) -> Build | None:
     return build
 
 
-async def list_image_garbage(tx: Tx) -> list[tuple[str, dict[str, Any]]]:
-    """``(build_id, image_state)`` of deleted builds whose image no live run uses."""
+async def list_image_garbage(tx: Tx) -> list[tuple[str, str, dict[str, Any]]]:
+    """``(build_id, image_kind, image_state)`` of deleted builds whose image no live run uses."""
     rows = await tx.fetch(
-        "SELECT build_id, image_state_json FROM image_garbage WHERE build_id NOT IN (SELECT build_id FROM runs "
-        "WHERE status IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING'))"
+        "SELECT build_id, image_kind, image_state_json FROM image_garbage WHERE build_id NOT IN "
+        "(SELECT build_id FROM runs WHERE status IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING'))"
     )
-    return [(row["build_id"], _object(row["image_state_json"])) for row in rows]
+    return [(row["build_id"], row["image_kind"], _object(row["image_state_json"])) for row in rows]
 
 
 async def forget_image(tx: Tx, build_id: str) -> None:

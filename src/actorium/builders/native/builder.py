@@ -12,25 +12,24 @@ from typing import Any
 import msgspec
 
 from actorium.builders import BuildFailed, BuildOutput, BuildSpec, WriteLog
+from actorium.builders.context import Context
 from actorium.builders.definition import Definition, read_definition
-from actorium.builders.dockerfile import Instruction, assignments, exec_form, expand, parse_dockerfile
+from actorium.builders.dockerfile import (
+    Instruction,
+    assignments,
+    default_dockerfile,
+    exec_form,
+    expand,
+    parse_dockerfile,
+)
 from actorium.builders.native.run_steps import RunSteps
-from actorium.builders.native.stages import Context, Language, Stage, base_image, copy_into
+from actorium.builders.native.stages import Language, Stage, base_image, copy_into
 from actorium.builders.native.steps import StepRunner, find_program
 from actorium.builders.native.toolchains import Toolchains
 from actorium.builders.native.trees import Trees, size_bytes
 from actorium.builders.sources import write_sources
 
 _IGNORED = frozenset({"USER", "EXPOSE", "LABEL", "MAINTAINER", "STOPSIGNAL", "HEALTHCHECK", "VOLUME", "SHELL"})
-_DEFAULT_NODE = """FROM apify/actor-node:24
-COPY package*.json ./
-RUN npm install --omit=dev --omit=optional
-COPY . ./
-"""
-_DEFAULT_PYTHON = """FROM apify/actor-python:3.13
-COPY . ./
-RUN pip install -r requirements.txt
-"""
 _UV_IMAGE = "ghcr.io/astral-sh/uv"
 _SHELL_SIGNS = set("|&;<>()$`*?")
 
@@ -166,13 +165,7 @@ class _Interpreter:
         if path is not None:
             root = self._work / "sources"
             return path.read_text("utf-8", "replace"), path.resolve().relative_to(root.resolve()).as_posix()
-        files = self._context.files()
-        if "package.json" not in files and ("requirements.txt" in files or "pyproject.toml" in files):
-            text = _DEFAULT_PYTHON
-            if "requirements.txt" not in files:
-                text = text.replace("-r requirements.txt", ".")
-            return text, "the default Dockerfile for Python"
-        return _DEFAULT_NODE, "the default Dockerfile"
+        return default_dockerfile(self._context.files()), "the default Dockerfile"
 
     async def _instruction(self, instruction: Instruction) -> None:
         if instruction.name == "FROM":

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path, PurePosixPath
-
-import pathspec
 
 from actorium.builders.dockerfile import Instruction
 
@@ -121,37 +118,6 @@ def base_image(instruction: Instruction, image: str) -> tuple[Language, str | No
         f"uses the base image {image}, which the native builder does not know",
         "Use an apify/actor-node, apify/actor-python, node or python image, or build with the Docker builder.",
     )
-
-
-class Context:
-    """The build context, less what ``.dockerignore`` leaves out."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        ignore = root / ".dockerignore"
-        lines = ignore.read_text("utf-8", "replace").splitlines() if ignore.is_file() else []
-        # A pattern without a slash matches at the root only, unlike in .gitignore.
-        self._spec = pathspec.GitIgnoreSpec.from_lines(_anchored(line) for line in lines)
-
-    def files(self) -> list[str]:
-        """Every file, relative to the root."""
-        found = []
-        for folder, _, names in os.walk(self.root):
-            for name in names:
-                relative = (Path(folder) / name).relative_to(self.root).as_posix()
-                if not self._spec.match_file(relative):
-                    found.append(relative)
-        return sorted(found)
-
-
-def _anchored(line: str) -> str:
-    text = line.strip()
-    if not text or text.startswith("#"):
-        return ""
-    negated, text = text.startswith("!"), text.removeprefix("!").removeprefix("./")
-    if not text.startswith(("/", "**")):
-        text = "/" + text
-    return ("!" if negated else "") + text
 
 
 def copy_into(

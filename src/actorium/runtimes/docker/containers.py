@@ -51,9 +51,16 @@ def container_name(handle: Handle) -> str:
 
 
 def container_config(
-    spec: RunSpec, image: DockerImage, facts: EngineFacts, *, installation: str, network: str, limits_disk: bool
+    spec: RunSpec,
+    image: DockerImage,
+    facts: EngineFacts,
+    *,
+    installation: str,
+    network: str,
+    publish_host: str,
+    limits_disk: bool,
 ) -> dict[str, Any]:
-    """The body of the call that makes an attempt's container."""
+    """The body of the call that makes an attempt's container; its web server is published at ``publish_host``."""
     cores = cpu_cores(spec.memory_mbytes)
     host: dict[str, Any] = {
         "Init": True,
@@ -89,9 +96,10 @@ def container_config(
         },
         "HostConfig": host,
     }
-    if (port := spec.env.get(_WEB_SERVER_PORT)) is not None:
-        config["ExposedPorts"] = {f"{port}/tcp": {}}
-        host["PortBindings"] = {f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
+    if spec.published_port:
+        port = f"{spec.env[_WEB_SERVER_PORT]}/tcp"
+        config["ExposedPorts"] = {port: {}}
+        host["PortBindings"] = {port: [{"HostIp": publish_host, "HostPort": str(spec.published_port)}]}
     return config
 
 
@@ -100,17 +108,10 @@ def handle_of(labels: dict[str, str]) -> Handle:
     return Handle(NAME, VERSION, labels.get(_LABEL_ATTEMPT, ""), labels.get(_LABEL_RUN, ""), {})
 
 
-def web_server_of(description: dict[str, Any]) -> tuple[str, int] | None:
-    """``(host, port)`` at which this machine reaches the container's web server, once it runs."""
-    for published in (description["NetworkSettings"].get("Ports") or {}).values():
-        for binding in published or ():
-            return binding["HostIp"], int(binding["HostPort"])
-    return None
-
-
 def is_over(state: dict[str, Any]) -> bool:
     """Whether a container has run and ended, given its ``State``."""
-    return state["Status"] in ("exited", "dead") or (state["Status"] == "stopped")
+    # "stopped" is Podman's.
+    return state["Status"] in ("exited", "dead", "stopped")
 
 
 def exit_of(state: dict[str, Any], facts: EngineFacts) -> Exit:

@@ -122,5 +122,6 @@ class DockerEngine:
             raise EngineAwayError(f"the Docker engine at {self.url} cannot be reached: {error}") from error
         except aiodocker.DockerError as error:
             if error.status == _NO_CONNECTION:
-                raise EngineAwayError(f"the Docker engine at {self.url} cannot be reached: {error.message}") from error
+                reason = getattr(error.__context__, "strerror", None) or error.message
+                raise EngineAwayError(f"the Docker engine at {self.url} cannot be reached: {reason}") from error
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import aiodocker
@@ -35,9 +36,9 @@ from actorium.runtimes.docker.containers import (
     handle_of,
     is_over,
     usage_of,
-    web_server_of,
 )
 from actorium.runtimes.docker.engine import DockerEngine, EngineAwayError
+from actorium.runtimes.docker.installation import Installation
 from actorium.runtimes.docker.network import OpenDoor, RunNetwork
 from actorium.runtimes.docker.output import OutputReader
 
@@ -48,22 +49,31 @@ _SILENCE_SECS = 60.0
 _RETRY_SECS = (0.1, 5.0)
 _NOT_FOUND = 404
 _CONFLICT = 409
+_PORT_TAKEN = ("port is already allocated", "address already in use")
 _log = logging.getLogger("actorium.runtimes.docker")
 
 
 class DockerRuntime:
     """The ``Runtime`` for images of kind ``docker``.
 
-    ``installation`` tells this server's containers from those of others on the same engine. ``network`` is
-    made if it is missing. Containers reach the server at ``api_base_url``; when that is empty, the server is
-    made to listen at the network's gateway by ``open_door``.
+    ``root`` is a directory of this runtime. ``network`` is made if it is missing. Containers reach the server at
+    ``api_base_url``; when that is empty, the server is made to listen at the network's gateway by ``open_door``.
+    Web servers of Actors are published at ``publish_host``. The engine is not asked before the first start.
     """
 
     def __init__(
-        self, engine: DockerEngine, installation: str, open_door: OpenDoor, *, network: str, api_base_url: str = ""
+        self,
+        engine: DockerEngine,
+        root: Path,
+        open_door: OpenDoor,
+        *,
+        network: str,
+        api_base_url: str = "",
+        publish_host: str = "127.0.0.1",
     ) -> None:
         self._engine = engine
-        self._installation = installation
+        self._installation = Installation(root)
+        self._publish_host = publish_host
         self._network = RunNetwork(engine, network, api_base_url, open_door)
         self._facts: EngineFacts | None = None
         self._limits_disk = True
@@ -72,10 +82,20 @@ class DockerRuntime:
         self._ends: dict[str, asyncio.Task[Exit]] = {}
         self._meters: dict[str, asyncio.Task[None]] = {}
         self._usages: dict[str, Usage] = {}
+        self._opening: asyncio.Task[str] | None = None
+
+    async def open(self) -> None:
+        """Get ready: containers of an earlier server may be waiting for this one to listen at their gateway."""
+        if await asyncio.to_thread(self._installation.read) is not None:
+            waiting = self._patiently("listen for containers", self.api_base_url)
+            self._opening = asyncio.create_task(waiting, name="listen for containers")
+            self._opening.add_done_callback(_tell_failure)
 
     async def close(self) -> None:
         """Let go of everything; containers go on and are found again by their handles."""
-        tasks = [*self._ends.values(), *self._meters.values()]
+        tasks: list[asyncio.Task[Any]] = [*self._ends.values(), *self._meters.values()]
+        if self._opening is not None:
+            tasks.append(self._opening)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -128,6 +148,8 @@ class DockerRuntime:
             await self._engine.call("POST", f"containers/{container_name(handle)}/start", timeout_secs=_START_SECS)
         except aiodocker.DockerError as error:
             await self.remove(handle)
+            if any(sign in error.message for sign in _PORT_TAKEN):
+                raise ConnectionError(f"the port {spec.published_port} was taken by another program") from error
             raise StartError(f"The Actor's container cannot be started: {_reason(error)}") from error
         finally:
             self._starting.discard(spec.attempt_id)
@@ -137,13 +159,15 @@ class DockerRuntime:
         facts = self._facts or await self._read_facts()
         image = msgspec.convert(spec.image.state, DockerImage)
         await self._network.ensure()
+        installation = await asyncio.to_thread(self._installation.make)
         while True:
             config = container_config(
                 spec,
                 image,
                 facts,
-                installation=self._installation,
+                installation=installation,
                 network=self._network.name,
+                publish_host=self._publish_host,
                 limits_disk=self._limits_disk,
             )
             try:
@@ -183,11 +207,6 @@ class DockerRuntime:
             return Observed(Phase.GONE)
         return Observed(Phase.RUNNING)
 
-    async def web_server(self, handle: Handle) -> tuple[str, int] | None:
-        """``(host, port)`` at which this machine reaches the attempt's web server; ``None`` when it has none."""
-        description = await self._describe(container_name(handle))
-        return web_server_of(description) if description is not None else None
-
     async def wait(self, handle: Handle) -> Exit:
         """Return once the container has ended; ``error`` is ``lost`` for an unknown one."""
         task = self._ends.get(handle.attempt_id)
@@ -216,9 +235,11 @@ class DockerRuntime:
                 return Exit(error="lost")
             return seen.exit
 
-        while (ended := await self._patiently("wait for a container", once)) is None:
+        while True:
+            ended = await self._patiently("wait for a container", once)
+            if ended is not None:
+                return ended
             await asyncio.sleep(_RETRY_SECS[0])
-        return ended
 
     async def _patiently(self, what: str, act: Callable[[], Awaitable[T]]) -> T:
         """Do ``act`` until the engine answers: it was restarted, hangs, or is away for a while."""
@@ -343,10 +364,17 @@ class DockerRuntime:
 
     async def list_managed(self) -> list[Handle]:
         """Every attempt of this installation that has a container, except those not made known yet."""
-        filters = msgspec.json.encode({"label": [f"{LABEL_INSTALLATION}={self._installation}"]}).decode()
+        if (installation := self._installation.id) is None:
+            return []
+        filters = msgspec.json.encode({"label": [f"{LABEL_INSTALLATION}={installation}"]}).decode()
         found = await self._engine.call("GET", "containers/json", params={"all": "1", "filters": filters})
         handles = [handle_of(container["Labels"]) for container in found]
         return [handle for handle in handles if handle.attempt_id not in self._unannounced]
+
+
+def _tell_failure(task: asyncio.Task[str]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("live containers cannot reach this server: %s", error)
 
 
 def _reason(error: aiodocker.DockerError) -> str:
