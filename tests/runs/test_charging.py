@@ -13,6 +13,7 @@ from actorium.domain.times import iso
 from actorium.services.run_options import StartOptions
 from actorium.storage import jobs
 from actorium.storage.db import Tx
+from support.openapi import given_document
 from support.program import ACTOR_ID, Program
 from support.storage_server import Answer, error
 
@@ -350,3 +351,33 @@ async def test_two_servers_count_together(program: Program, tmp_path: Any, datab
     await asyncio.gather(*calls)
     assert (await shown(other, run))["chargedEventCounts"] == {"page": 21, ITEM: 40}
     await other.stop()
+
+
+async def test_answers_are_as_the_document_says(program: Program) -> None:
+    document = given_document()
+    free = await running(program)
+    await price(program, {"page": event(0.1), START: event(0.01), ITEM: event(0.001)}, minimalMaxTotalChargeUsd=0.05)
+    run = await running(program, limit=1)
+    for answer, status in (
+        (await charge(program, run, "page"), 201),
+        (await charge(program, run, "page", key=""), 400),
+        (await charge(program, run, "page", by=None), 401),
+        (await charge(program, run, "page", by="jane"), 403),
+        (await charge(program, run, "other"), 404),
+        (await charge(program, run, "apify-x"), 405),
+        (await charge(program, free, "page"), 405),
+    ):
+        assert answer.status == status
+        assert document.problems("PostChargeRun", answer) == []
+    await charged(program, run, "page", 9)
+    for operation, path in (
+        ("actorRun_get", f"/actor-runs/{run.id}"),
+        ("actorRuns_get", "/actor-runs"),
+        ("actor_runs_last_get", f"/actors/{ACTOR_ID}/runs/last"),
+        ("users_me_usage_monthly_get", "/users/me/usage/monthly"),
+        ("users_me_limits_get", "/users/me/limits"),
+    ):
+        answer = await program.send("GET", path)
+        assert (answer.status, document.problems(operation, answer)) == (200, [])
+    below = await program.send("POST", f"/actors/{ACTOR_ID}/runs?maxTotalChargeUsd=0.01")
+    assert (below.status, document.problems("actors_runs_post", below)) == (400, [])

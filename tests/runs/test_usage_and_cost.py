@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from actorium.domain.models import JobStatus, Run
 from actorium.domain.usage import UsageService
+from actorium.domain.usage import shown as shown_quantities
 from actorium.settings import SettingError, load_settings
 from actorium.storage import jobs
 from actorium.storage.db import Tx
@@ -183,6 +185,46 @@ async def test_an_end_goes_on_when_its_caller_is_cancelled(priced: Program) -> N
     await priced.platform.reads.flush()
     after = await shown(priced, run)
     assert (after["status"], after["usage"]) == ("SUCCEEDED", before["usage"]), "once, not twice"
+
+
+async def test_whoever_looks_while_runs_end_sees_everything_once(priced: Program) -> None:
+    runs = [await priced.run() for _ in range(20)]
+    for run in runs:
+        await begin(priced, run)
+        await priced.ask("POST", f"/datasets/{run.default_dataset_id}/items", [{}] * 3, by=run)
+    expected = {run.id: (await shown(priced, run))["usage"] for run in runs}
+
+    async def look(run: Run) -> None:
+        for _ in range(5):
+            assert (await shown(priced, run))["usage"] == expected[run.id]
+
+    async def flush() -> None:
+        for _ in range(10):
+            await priced.platform.reads.flush()
+
+    await asyncio.gather(flush(), *(look(run) for run in runs), *(end(priced, run) for run in runs))
+    assert {run.id: (await shown(priced, run))["usage"] for run in runs} == expected
+
+
+async def test_whoever_looks_while_an_end_is_being_written_waits_for_it(priced: Program, database_url: str) -> None:
+    if database_url:
+        pytest.skip("only SQLite has a thread of its own for writes, which a test can hold")
+    run = await priced.run()
+    await priced.ask("POST", f"/datasets/{run.default_dataset_id}/items", [{}] * 3, by=run)
+    expected = (await shown(priced, run))["usage"]
+    entered, gate = threading.Event(), threading.Event()
+
+    async def held(tx: Tx) -> bool:
+        entered.set()
+        return gate.wait(60)
+
+    ending = asyncio.create_task(priced.platform.reads.usage.settle(run.id, "held", held))
+    await asyncio.to_thread(entered.wait, 60)
+    looking = asyncio.create_task(priced.platform.reads.usage.of_runs([run]))
+    await asyncio.wait({looking}, timeout=0.2)
+    gate.set()
+    assert shown_quantities((await looking)[run.id]) == expected
+    assert await ending
 
 
 async def test_calls_in_the_grace_of_the_token_are_added(priced: Program) -> None:

@@ -52,6 +52,8 @@ def run_environment(run: Run, around: Surroundings, version_env: dict[str, str])
         "APIFY_USER_ID": run.user_id,
         "APIFY_USER_IS_PAYING": "1",
         "APIFY_API_BASE_URL": around.api_base_url,
+        # The command line inside a run knows the server by this name only.
+        "APIFY_CLIENT_BASE_URL": around.api_base_url,
         "APIFY_API_PUBLIC_BASE_URL": around.public_base_url,
         "APIFY_META_ORIGIN": run.meta.origin,
         "APIFY_WORKFLOW_KEY": run.workflow_key,

@@ -30,6 +30,11 @@ class Flushes:
             self._count += 1
             yield
 
+    async def ended(self) -> None:
+        """Return once no flush is under way; none begins before the caller awaits something."""
+        async with self._lock:
+            return
+
     async def read(self, description: str, op: Callable[[Tx], Awaitable[T]]) -> T:
         """What the database has, without a flush meanwhile: added to what is pending now, it is all there is."""
         while True:

@@ -104,7 +104,8 @@ def resolve_options(
             "memory_mbytes": memory,
             "disk_mbytes": disk_mbytes(memory),
             "max_items": merged.get("maxItems"),
-            "max_total_charge_usd": merged.get("maxTotalChargeUsd"),
+            # 0 among the Actor's defaults is no limit; the Python SDK would take it literally.
+            "max_total_charge_usd": merged.get("maxTotalChargeUsd") or None,
             "restart_on_error": bool(merged.get("restartOnError")),
             "priority": asked.priority or 0,
             "max_total_usage_usd": asked.max_total_usage_usd,

@@ -66,6 +66,7 @@ class ReadCounts:
         """Flush what is left and end."""
         async with self.flushes.one():  # so that the task is not cancelled amid a flush
             await self._tasks.stop()
+        await self.usage.settled()
         await self.flush()
 
     async def _step(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from actorium.domain.models import Build, Run
 from actorium.domain.storages import StorageKind
@@ -45,6 +45,8 @@ class Usage:
         self._users: dict[tuple[str, int], Quantities] = {}
         self._flushes = Flushes(db)
         self._tasks = Tasks("usage")
+        self._settling: dict[str, asyncio.Task[Any]] = {}
+        self._readers: list[set[str]] = []
 
     def add(self, principal: Principal | None, kind: StorageKind, **counters: int) -> None:
         """Note a call of ``principal`` that made these counters of a storage of ``kind`` grow."""
@@ -95,26 +97,35 @@ class Usage:
 
         Where ``op`` gives ``None`` nothing of that is written. It goes on when the caller is cancelled.
         """
-        return await asyncio.shield(self._tasks.spawn(description, self._settle(run_id, description, op)))
+        task = self._tasks.spawn(description, self._settle(run_id, description, op))
+        self._settling[run_id] = task
+        task.add_done_callback(lambda _: self._settling.pop(run_id, None))
+        return await asyncio.shield(task)
 
     async def _settle(self, run_id: str, description: str, op: Callable[[Tx], Awaitable[T | None]]) -> T | None:
-        async with self._flushes.one():
-            used = self._runs.pop(run_id, {})
+        await self._flushes.ended()
+        used = self._runs.pop(run_id, {})
+        for settled in self._readers:
+            settled.add(run_id)
 
-            async def both(tx: Tx) -> T | None:
-                result = await op(tx)
-                if result is not None:
-                    await usage.add_of_runs(tx, {run_id: used})
-                return result
-
-            result = None
-            try:
-                result = await self._db.write(description, both)
-            finally:
-                if result is None:
-                    for service, more in used.items():
-                        _add(self._runs, run_id, service, more)
+        async def both(tx: Tx) -> T | None:
+            result = await op(tx)
+            if result is not None:
+                await usage.add_of_runs(tx, {run_id: used})
             return result
+
+        result = None
+        try:
+            result = await self._db.write(description, both)
+        finally:
+            if result is None:
+                for service, more in used.items():
+                    _add(self._runs, run_id, service, more)
+        return result
+
+    async def settled(self) -> None:
+        """Return once no end is being written."""
+        await self._tasks.join()
 
     async def of_run(self, principal: Principal | None, run: Run) -> Quantities | None:
         """What a run used until now; ``None`` for a caller who does not own it."""
@@ -129,9 +140,27 @@ class Usage:
         async def op(tx: Tx) -> dict[str, Quantities]:
             return await usage.of_runs(tx, ids)
 
-        found = await self._flushes.read("read usage of runs", op)
+        found = await self._read_settled(ids, op)
         now = self._clock.now_ms()
         return {run.id: sum_of([found.get(run.id, {}), self._runs.get(run.id, {}), _live(run, now)]) for run in runs}
+
+    async def _read_settled(
+        self, run_ids: Sequence[str], op: Callable[[Tx], Awaitable[dict[str, Quantities]]]
+    ) -> dict[str, Quantities]:
+        """What the database has of runs, none of which is being settled: added to what is pending now, it is all."""
+        settled: set[str] = set()
+        self._readers.append(settled)
+        try:
+            while True:
+                under_way = [self._settling[run_id] for run_id in run_ids if run_id in self._settling]
+                if under_way:
+                    await asyncio.wait(under_way)
+                settled.clear()
+                found = await self._flushes.read("read usage of runs", op)
+                if settled.isdisjoint(run_ids):
+                    return found
+        finally:
+            self._readers = [other for other in self._readers if other is not settled]
 
     async def costs_of(self, runs: Sequence[Run]) -> dict[str, Decimal]:
         """What each of ``runs`` used until now in US dollars, by its id. Free services are not looked up."""
