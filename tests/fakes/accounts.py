@@ -18,6 +18,9 @@ class Accounts:
                 return TokenOwner(f"token-of-{user_id}", user_id, USERS[user_id], None)
         return None
 
+    async def note_use(self, token_id: str, now: int) -> None:
+        return
+
     async def find_run_owner(self, run_id: str) -> RunOwner | None:
         return None
 

@@ -288,6 +288,15 @@ async def test_changes_of_others_in_the_same_commit_open_nothing(program: Progra
         assert {error(answer) for answer in answers[8:]} == {REFUSED}
 
 
+async def test_logs_of_builds_are_out_of_reach(program: Program) -> None:
+    run = await limited_run(program)
+    build = (await program.ask("GET", f"/actors/{ACTOR_ID}/builds"))["items"][0]["id"]
+    assert (await program.send("GET", f"/logs/{build}")).status == 200
+    assert error(await program.send("GET", f"/logs/{build}", by=run)) == REFUSED
+    await program.ask("PUT", f"/actors/{ACTOR_ID}", {"isPublic": True, "title": "t", "categories": ["AI"]})
+    assert (await program.send("GET", f"/logs/{build}", by=run)).status == 200
+
+
 def metamorph(run: Run, target: str) -> str:
     return f"/actor-runs/{run.id}/metamorph?targetActorId={target}"
 

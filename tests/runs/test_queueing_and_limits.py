@@ -13,6 +13,8 @@ import pytest
 
 from actorium.domain.errors import ApiError
 from actorium.domain.models import JobStatus
+from actorium.storage import jobs
+from actorium.storage.db import Tx
 from support.openapi import given_document
 from support.program import ACTOR_ID, Program
 from support.storage_kinds import message
@@ -92,6 +94,25 @@ async def test_what_a_waiting_run_waits_for(small: Program) -> None:
     await small.run(S.RUNNING)
     assert await said() == "Waiting for 128 MB of your 4,096 MB of memory"
     assert (await small.platform.accounts.get_limits(jane)).max_concurrent_runs == 9
+
+
+async def test_a_child_that_has_to_wait_for_its_parents_says_so(small: Program) -> None:
+    root = await small.run(S.RUNNING)
+    child = await small.ask("POST", f"{RUNS}?memory=512", by=root)
+    by_child = await small.platform.runs.get(small.people["jane"], child["id"])
+
+    async def to_running(tx: Tx) -> None:
+        await jobs.transition(tx, by_child.id, {S.READY}, S.RUNNING)
+
+    await small.platform.db.write("start child", to_running)
+    large = await small.ask("POST", f"{RUNS}?memory=1024", by=by_child)
+    small_one = await small.ask("POST", f"{RUNS}?memory=512", by=by_child)
+    small.clock.advance(1)
+    said = [(await small.ask("GET", f"/actor-runs/{run['id']}"))["statusMessage"] for run in (large, small_one)]
+    assert said[0].startswith(
+        "Waiting for 1,024 MB of your 2,048 MB of memory while the runs that started it hold 1,536 MB: "
+    )
+    assert said[1].startswith("Waiting for its turn: ")
 
 
 @pytest.mark.parametrize("value", ["101", "-101", "1.5", "high"])

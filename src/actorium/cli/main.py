@@ -20,7 +20,7 @@ from actorium.app import InUseError, ServerInfo, capacity_of, open_accounts, ope
 from actorium.cli.options import Config, DataDir, Set, console, fail, read_settings
 from actorium.domain.accounts import UserLimits
 from actorium.domain.errors import ApiError
-from actorium.domain.times import iso
+from actorium.domain.times import iso, iso_or_none
 from actorium.services.accounts import Accounts
 from actorium.settings import SETTINGS, Settings
 from actorium.storage.db import SchemaTooNewError
@@ -318,8 +318,20 @@ def list_tokens(username: str, *, data_dir: DataDir = None, config: Config = Non
     found = _with_accounts(
         read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.list_tokens(username)
     )
-    rows = [[t.id, t.name, iso(t.created_at), iso(t.expires_at) if t.expires_at else "never"] for t in found]
-    _print_table(["id", "name", "created", "expires"], rows)
+    rows = [
+        [t.id, t.name, iso(t.created_at), iso_or_none(t.expires_at) or "never", iso_or_none(t.last_used_at) or "never"]
+        for t in found
+    ]
+    _print_table(["id", "name", "created", "expires", "last used"], rows)
+
+
+@tokens.command(name="rotate")
+def rotate_token(token: str, *, data_dir: DataDir = None, config: Config = None, set_: Set = None) -> None:
+    """Put a new token in the place of one, named by its id or its text, and print it; the old one ends in 24 hours."""
+    secret = _with_accounts(
+        read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.rotate_token(token)
+    )
+    console.print(secret, highlight=False, markup=False, soft_wrap=True)
 
 
 @tokens.command(name="revoke")

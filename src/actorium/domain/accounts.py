@@ -16,6 +16,7 @@ class Token(msgspec.Struct, frozen=True):
     created_at: int
     expires_at: int | None = None
     revoked_at: int | None = None
+    last_used_at: int | None = None
 
 
 class UserLimits(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ class TokenOwner(msgspec.Struct, frozen=True):
     user_id: str
     username: str
     expires_at: int | None
+    last_used_at: int | None = None
 
 
 class RunOwner(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from actorium.domain.accounts import Token, UserLimits
 from actorium.domain.errors import ApiError, ErrorType, invalid, not_found
 from actorium.domain.models import User
 from actorium.domain.pricing import MIN_MEMORY_MBYTES
+from actorium.domain.times import DAY_MS
 from actorium.kit import Clock, new_id
 from actorium.services.access import API_TOKEN_PREFIX, RUN_TOKEN_PREFIX, hash_token, new_api_token
 from actorium.storage import accounts, run_queue, user_limits
@@ -127,15 +128,32 @@ class Accounts:
 
         return await self._db.read("list tokens", op)
 
+    async def rotate_token(self, token_id_or_text: str) -> str:
+        """A new token in the place of one, whose secret text is returned; the old one works for another day.
+
+        Raises 404 when there is no such token, or it has expired.
+        """
+        now, secret = self._clock.now_ms(), new_api_token()
+
+        async def op(tx: Tx) -> bool:
+            token_id = await _token_id(tx, token_id_or_text)
+            old = await accounts.get_token(tx, token_id, for_update=True)
+            if old is None or (old.expires_at is not None and old.expires_at <= now):
+                return False
+            await accounts.insert_token(tx, Token(new_id(), old.user_id, old.name, now), hash_token(secret))
+            await accounts.set_expiry(tx, old.id, min(old.expires_at or now + DAY_MS, now + DAY_MS))
+            return True
+
+        if not await self._db.write("rotate token", op):
+            raise not_found("Token")
+        return secret
+
     async def revoke_token(self, token_id_or_text: str) -> None:
         """End a token, named by its id or its text. Raises 404."""
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> bool:
-            token_id = token_id_or_text
-            if token_id.startswith(API_TOKEN_PREFIX) or not _LIKE_AN_ID.fullmatch(token_id):
-                token_id = await accounts.find_token_id(tx, hash_token(token_id_or_text)) or ""
-            return await accounts.revoke_token(tx, token_id, now)
+            return await accounts.revoke_token(tx, await _token_id(tx, token_id_or_text), now)
 
         if not await self._db.write("revoke token", op):
             raise not_found("Token")
@@ -159,3 +177,10 @@ class Accounts:
             return await accounts.find_token_id(tx, hash_token(token))
 
         return await self._db.read("find token", op) is not None
+
+
+async def _token_id(tx: Tx, token_id_or_text: str) -> str:
+    """The id of the token that an id or a text means; empty when none has this text."""
+    if _LIKE_AN_ID.fullmatch(token_id_or_text) and not token_id_or_text.startswith(API_TOKEN_PREFIX):
+        return token_id_or_text
+    return await accounts.find_token_id(tx, hash_token(token_id_or_text)) or ""

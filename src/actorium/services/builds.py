@@ -11,6 +11,7 @@ from actorium.domain.versions import check_tag, is_build_number
 from actorium.kit import Clock, Signals, new_id, wait_until
 from actorium.services.access import Principal
 from actorium.services.actors import is_public
+from actorium.services.permissions import check_reads_build
 from actorium.services.runs import MAX_WAIT_SECS, LogLifecycle
 from actorium.services.topics import job_topic
 from actorium.storage import builds, catalog
@@ -91,7 +92,10 @@ class Builds:
         found = await self._db.read("get build", op)
         if found is not None:
             build, actor = found
-            if (principal is not None and principal.owns(build.user_id)) or (actor is not None and is_public(actor)):
+            if actor is not None and is_public(actor):
+                return build
+            if principal is not None and principal.owns(build.user_id):
+                check_reads_build(principal)
                 return build
         if principal is None:
             raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")

@@ -85,6 +85,12 @@ def check_changes_run(principal: Principal, run: Run) -> None:
         raise insufficient("a run with limited permissions may change only itself.")
 
 
+def check_reads_build(principal: Principal) -> None:
+    """Refuse a limited run a build that not everybody may read."""
+    if principal.scope is not None:
+        raise insufficient("a run with limited permissions may read only builds of public Actors.")
+
+
 async def check_start(
     tx: Tx, principal: Principal, actor: Actor, level: PermissionLevel, approval_url: str | None
 ) -> None:

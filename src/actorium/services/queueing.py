@@ -73,6 +73,9 @@ class Queueing:
             own = (await run_queue.in_use(tx, run.user_id)).plus(run.options.memory_mbytes)
             total = (await run_queue.in_use(tx)).plus(run.options.memory_mbytes)
             reason = _reason(run.options.memory_mbytes, own, limit, total, self._capacity.machine)
+            above = await run_queue.held_by_ancestors(tx, run) if run.parent_run_id is not None else 0
+            if above + run.options.memory_mbytes > limit.memory_mbytes:
+                reason += f" while the runs that started it hold {above:,} MB"
             return _message(reason, await run_queue.place_of(tx, run))
 
         return msgspec.structs.replace(run, status_message=await self._db.read("place in queue", op))

@@ -16,7 +16,7 @@ def _user(row: Row) -> User:
 
 
 def _token(row: Row) -> Token:
-    return Token(row["id"], row["user_id"], row["name"], row["created_at"], row["expires_at"], row["revoked_at"])
+    return Token(**{field: row[field] for field in Token.__struct_fields__})
 
 
 async def insert_user(tx: Tx, user: User) -> None:
@@ -87,6 +87,18 @@ async def find_token_id(tx: Tx, token_hash: str) -> str | None:
     return row["id"] if row is not None else None
 
 
+async def get_token(tx: Tx, token_id: str, *, for_update: bool = False) -> Token | None:
+    """A token that is not revoked; ``for_update`` keeps it from changing until the operation is over."""
+    lock = tx.for_update if for_update else ""
+    row = await tx.fetchrow(f"SELECT * FROM tokens WHERE id = ? AND revoked_at IS NULL {lock}", token_id)
+    return _token(row) if row is not None else None
+
+
+async def set_expiry(tx: Tx, token_id: str, expires_at: int) -> None:
+    """Let a token end at a time."""
+    await tx.execute("UPDATE tokens SET expires_at = ? WHERE id = ?", expires_at, token_id)
+
+
 async def revoke_token(tx: Tx, token_id: str, now: int) -> bool:
     """End a token; false when there is none."""
     return await tx.execute("UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", now, token_id) > 0
@@ -103,13 +115,23 @@ class AccountReader:
 
         async def op(tx: Tx) -> Row | None:
             return await tx.fetchrow(
-                "SELECT t.id, t.user_id, u.username, t.expires_at FROM tokens t JOIN users u ON u.id = t.user_id "
-                "WHERE t.token_hash = ? AND t.revoked_at IS NULL",
+                "SELECT t.id, t.user_id, u.username, t.expires_at, t.last_used_at "
+                "FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.token_hash = ? AND t.revoked_at IS NULL",
                 token_hash,
             )
 
         row = await self._db.read("find token", op)
-        return TokenOwner(row["id"], row["user_id"], row["username"], row["expires_at"]) if row is not None else None
+        if row is None:
+            return None
+        return TokenOwner(row["id"], row["user_id"], row["username"], row["expires_at"], row["last_used_at"])
+
+    async def note_use(self, token_id: str, now: int) -> None:
+        """Write down when a token was last used."""
+
+        async def op(tx: Tx) -> None:
+            await tx.execute("UPDATE tokens SET last_used_at = ? WHERE id = ?", now, token_id)
+
+        await self._db.write("note use of token", op)
 
     async def find_run_owner(self, run_id: str) -> RunOwner | None:
         """The user a run belongs to, and whether it is over."""

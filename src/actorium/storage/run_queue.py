@@ -65,6 +65,18 @@ async def place_of(tx: Tx, run: Run) -> Place:
     return Place(position, max(position, count["runs"] if count else 0))
 
 
+async def held_by_ancestors(tx: Tx, run: Run) -> int:
+    """The memory in MB that the runs hold which have started ``run``, have started those, and so on."""
+    row = await tx.fetchrow(
+        "WITH RECURSIVE above (id, parent_run_id) AS (SELECT id, parent_run_id FROM runs WHERE id = ? "
+        "UNION SELECT r.id, r.parent_run_id FROM runs r JOIN above a ON r.id = a.parent_run_id) "
+        "SELECT COALESCE(SUM(r.memory_mbytes), 0) AS memory FROM runs r JOIN above a ON r.id = a.id "
+        f"WHERE r.{_HOLDING}",
+        run.parent_run_id,
+    )
+    return int(row["memory"]) if row is not None else 0
+
+
 async def in_use(tx: Tx, user_id: str | None = None, *, waiting_too: bool = False) -> Use:
     """What runs hold that have a process or may have one: those of a user, or all. ``waiting_too``: READY ones too."""
     whose, args = ("user_id = ? AND ", (user_id,)) if user_id is not None else ("", ())

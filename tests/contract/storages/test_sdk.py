@@ -32,8 +32,9 @@ def sdk_actor(platform: Platform) -> str:
     return platform.build_actor("sdk-storages", files)
 
 
-def start(platform: Platform, actor: str, scenario: str, access: str = "single") -> str:
-    run = platform.call("POST", f"/v2/actors/{actor}/runs?memory=512", {"scenario": scenario, "access": access})
+def start(platform: Platform, actor: str, scenario: str, access: str = "single", level: str = "FULL") -> str:
+    path = f"/v2/actors/{actor}/runs?memory=512&forcePermissionLevel={level}_PERMISSIONS"
+    run = platform.call("POST", path, {"scenario": scenario, "access": access})
     return str(run["id"])
 
 
@@ -43,14 +44,15 @@ def succeeded(platform: Platform, run_id: str) -> dict[str, Any]:
     return run
 
 
+@pytest.mark.parametrize("level", ["FULL", "LIMITED"])
 @pytest.mark.parametrize("scenario", ["datasets", "key_value_stores"])
-def test_datasets_and_stores(platform: Platform, sdk_actor: str, scenario: str) -> None:
-    succeeded(platform, start(platform, sdk_actor, scenario))
+def test_datasets_and_stores(platform: Platform, sdk_actor: str, scenario: str, level: str) -> None:
+    succeeded(platform, start(platform, sdk_actor, scenario, level=level))
 
 
-@pytest.mark.parametrize("access", ["single", "shared"])
-def test_a_queue_from_empty_to_finished(platform: Platform, sdk_actor: str, access: str) -> None:
-    run = succeeded(platform, start(platform, sdk_actor, "request_queue", access))
+@pytest.mark.parametrize(("access", "level"), [("single", "FULL"), ("shared", "FULL"), ("single", "LIMITED")])
+def test_a_queue_from_empty_to_finished(platform: Platform, sdk_actor: str, access: str, level: str) -> None:
+    run = succeeded(platform, start(platform, sdk_actor, "request_queue", access, level))
     queue = platform.call("GET", f"/v2/request-queues/{run['defaultRequestQueueId']}")
     assert (queue["totalRequestCount"], queue["handledRequestCount"]) == (302, 302)
     assert queue["hadMultipleClients"] is False

@@ -24,7 +24,8 @@ CREATE TABLE tokens (
   token_hash TEXT NOT NULL UNIQUE,
   created_at BIGINT NOT NULL,
   expires_at BIGINT,
-  revoked_at BIGINT
+  revoked_at BIGINT,
+  last_used_at BIGINT
 );
 CREATE INDEX tokens_by_user ON tokens (user_id, created_at);
 
