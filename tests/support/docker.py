@@ -72,10 +72,10 @@ class Engine:
         finally:
             await engine.close()
 
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it; on SIGTERM it ends its containers first."""
+    def stop(self) -> None:
+        """End it; it ends its containers first."""
         if self._process is not None:
-            self._process.send_signal(number)
+            self._process.terminate()
             self._process.wait(60)
             self._process = None
 

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -210,17 +210,16 @@ async def build(engine: DockerEngine, tag: str, files: dict[str, bytes], labels:
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
+    context.seek(0)
     params = {"t": tag, "labels": labels, "rm": "1", "nocache": "1"}
     headers = {"Content-Type": "application/x-tar"}
-    async with engine.stream(
-        "POST", "build", context.getvalue(), params=params, headers=headers, answer_secs=120
-    ) as answer:
+    async with engine.stream("POST", "build", context, params=params, headers=headers, answer_secs=120) as answer:
         said = (await answer.read()).decode()
     assert '"error"' not in said, said
 
 
-async def ensure_images(engine: DockerEngine, *, node: bool) -> None:
-    """Make what is missing or was made by another recipe."""
+async def ensure_images(engine: DockerEngine, *, node: bool = False, only: Sequence[str] = ()) -> None:
+    """Make what is missing or was made by another recipe; ``only`` these, where it is given."""
     recipe = hashlib.sha256(
         Path(__file__).read_bytes()
         + sys.version.encode()
@@ -241,5 +240,5 @@ async def ensure_images(engine: DockerEngine, *, node: bool) -> None:
     if node:
         recipes[NODE] = lambda: {"Dockerfile": _NODE_DOCKERFILE.encode(), "rootfs.tar.gz": _node_rootfs()}
     for tag, files in recipes.items():
-        if tag not in present:
+        if tag not in present and (not only or tag in only):
             await build(engine, tag, files(), labels)

@@ -138,9 +138,7 @@ class DockerBuilder:
         for count in range(2 * _KILL_AFTER):
             try:
                 found = await self._engine.call("GET", f"containers/{container}/json")
-                if not found["State"]["Running"]:
-                    return
-                if count >= _KILL_AFTER:
+                if count >= _KILL_AFTER or not found["State"]["Running"]:
                     await self._engine.call("DELETE", f"containers/{container}", params={"force": "1", "v": "1"})
             except aiodocker.DockerError as error:
                 if error.status == _NOT_FOUND:

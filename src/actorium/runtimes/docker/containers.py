@@ -25,7 +25,8 @@ _LOG_FILE_MBYTES = 1024
 _HOST_NAME = "host.docker.internal"
 _WEB_SERVER_PORT = "ACTOR_WEB_SERVER_PORT"
 _ENGINE_STOPS_SECS = 60.0
-_STOPPED_BY_ENGINE = frozenset({137, 143, 255})
+STOPPED_BY_ENGINE = frozenset({137, 143, 255})
+"""Exit codes of containers that went down with their engine, or with the machine."""
 
 
 class DockerImage(msgspec.Struct, frozen=True):
@@ -119,9 +120,8 @@ def exit_of(state: dict[str, Any], facts: EngineFacts) -> Exit:
     started_at, finished_at = _seconds(state["StartedAt"]), _seconds(state["FinishedAt"])
     code, oom_killed = int(state["ExitCode"]), bool(state.get("OOMKilled"))
     finished_at_ms = round(finished_at * 1000) if finished_at > 0 else None
-    # An engine that goes down, with the machine or alone, takes its containers with it and gives them such codes.
     with_engine = started_at < facts.started_at and finished_at < facts.started_at + _ENGINE_STOPS_SECS
-    if code in _STOPPED_BY_ENGINE and not oom_killed and with_engine:
+    if code in STOPPED_BY_ENGINE and not oom_killed and with_engine:
         return Exit(error="lost", finished_at_ms=finished_at_ms)
     return Exit(code=code, oom_killed=oom_killed, finished_at_ms=finished_at_ms)
 

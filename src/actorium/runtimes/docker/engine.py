@@ -66,6 +66,14 @@ class DockerEngine:
             text = await answer.read()
         return msgspec.json.decode(text) if text.strip() else None
 
+    async def probe(self) -> None:
+        """Raise ``EngineAwayError`` unless the engine takes new calls; one that goes down still answers old ones."""
+        fresh = DockerEngine(self.url)
+        try:
+            await fresh.call("GET", "info")
+        finally:
+            await fresh.close()
+
     @contextlib.asynccontextmanager
     async def stream(
         self,

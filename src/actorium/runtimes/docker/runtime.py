@@ -26,6 +26,7 @@ from actorium.runtimes import (
 from actorium.runtimes.docker.containers import (
     LABEL_INSTALLATION,
     NAME,
+    STOPPED_BY_ENGINE,
     VERSION,
     DockerImage,
     EngineFacts,
@@ -79,6 +80,7 @@ class DockerRuntime:
         self._limits_disk = True
         self._unannounced: set[str] = set()
         self._starting: set[str] = set()
+        self._stopped: set[str] = set()
         self._ends: dict[str, asyncio.Task[Exit]] = {}
         self._meters: dict[str, asyncio.Task[None]] = {}
         self._usages: dict[str, Usage] = {}
@@ -200,6 +202,8 @@ class DockerRuntime:
             return Observed(Phase.GONE)
         state = description["State"]
         if is_over(state):
+            if state["ExitCode"] in STOPPED_BY_ENGINE and handle.attempt_id not in self._stopped:
+                await self._engine.probe()
             return Observed(Phase.EXITED, exit_of(state, await self._read_facts()))
         if state["Status"] == "created" and handle.attempt_id not in self._starting:
             # A start that was cut off. Without its container it can never happen any more.
@@ -257,6 +261,7 @@ class DockerRuntime:
 
     async def stop(self, handle: Handle, grace_secs: float) -> Exit:
         """End the attempt: SIGTERM, after ``grace_secs`` SIGKILL to the whole container (0: SIGKILL at once)."""
+        self._stopped.add(handle.attempt_id)
         if grace_secs > 0:
             await self._signal(handle, "SIGTERM")
             try:
@@ -286,6 +291,7 @@ class DockerRuntime:
         if meter is not None:
             meter.cancel()
         self._usages.pop(handle.attempt_id, None)
+        self._stopped.discard(handle.attempt_id)
         try:
             await self._engine.call("DELETE", path, params={"force": "1", "v": "1"}, timeout_secs=_KILL_SECS)
         except aiodocker.DockerError as error:
