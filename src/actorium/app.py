@@ -82,6 +82,7 @@ from actorium.services.metamorph import Metamorphs
 from actorium.services.queueing import Queueing
 from actorium.services.record_values import decoded_chunks
 from actorium.services.request_queues import RequestQueues
+from actorium.services.run_batches import RunBatches
 from actorium.services.run_inputs import RunInputs
 from actorium.services.run_migrations import RunMigrations
 from actorium.services.run_options import RunSettings
@@ -381,7 +382,7 @@ class Platform:
             *InputRoutes(self.inputs, self.actors, self.builds).routes(),
             *runs.routes(),
             *MetamorphRoutes(metamorphs, runs).routes(),
-            *RunExtensionRoutes(self.migrations, runs).routes(),
+            *RunExtensionRoutes(self.migrations, RunBatches(self.runs), runs, self.actors, self.tasks).routes(),
             *TaskRoutes(self.tasks, self.accounts).routes(),
             *run_sync.routes("/v2/actors/{actorId}", "actor", runs.begin),
             *run_sync.routes("/v2/actor-tasks/{actorTaskId}", "actorTask", runs.begin_of_task),

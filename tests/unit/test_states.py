@@ -174,7 +174,7 @@ def test_metamorph_kills_and_goes_on_however_the_old_process_ended(seen: Observa
 
 
 def test_a_vanished_process_is_a_migration() -> None:
-    assert plan(a_run(), GONE, NOW) == Launch("migration_count")
+    assert plan(a_run(), GONE, NOW) == Launch("migration_count", is_loss=True)
     assert plan(a_run(), NONE, NOW) == Launch("migration_count")
 
 

@@ -42,6 +42,10 @@ class Query:
         """The same query less the parameters ``names``."""
         return Query({key: value for key, value in self._values.items() if key not in names})
 
+    def canonical(self) -> list[tuple[str, list[str]]]:
+        """All parameters with their values, in an order that does not depend on the call's."""
+        return sorted(self._values.items())
+
     def get(self, name: str) -> str | None:
         """The last value given, ``None`` when there is none."""
         values = self._values.get(name)
@@ -115,15 +119,7 @@ class Query:
     def time(self, name: str) -> int | None:
         """An ISO 8601 time in milliseconds since the epoch; without a zone it is UTC."""
         value = self.text(name)
-        if value is None:
-            return None
-        try:
-            moment = datetime.fromisoformat(value.replace(" ", "+") if "T" in value else value)
-        except ValueError:
-            raise self._refuse(name, value, "an ISO 8601 time such as 2026-01-31T12:00:00.000Z") from None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return round(moment.timestamp() * 1000)
+        return None if value is None else parse_time(f"Query parameter {name}", value)
 
     def date(self, name: str) -> int | None:
         """A day ``YYYY-MM-DD`` as its first millisecond in UTC."""
@@ -145,3 +141,15 @@ class Query:
     @staticmethod
     def _refuse(name: str, value: str, allowed: str) -> ApiError:
         return invalid(f"Query parameter {name} has an invalid value {value[:100]!r}: it must be {allowed}.")
+
+
+def parse_time(what: str, value: str) -> int:
+    """An ISO 8601 time in milliseconds since the epoch. Raises 400, which calls the value ``what``."""
+    try:
+        moment = datetime.fromisoformat(value.replace(" ", "+") if "T" in value else value)
+    except ValueError:
+        allowed = "an ISO 8601 time such as 2026-01-31T12:00:00.000Z"
+        raise invalid(f"{what} has an invalid value {value[:100]!r}: it must be {allowed}.") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1000)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
 
+import msgspec
 from starlette.responses import Response
 
 from actorium.api.http import Call, Route, data_response
@@ -14,6 +15,7 @@ from actorium.api.logs import Logs
 from actorium.api.query import Query
 from actorium.api.run_shapes import RunShapes
 from actorium.api.shapes import page
+from actorium.api.start_keys import start_key
 from actorium.domain.actors import PERMISSION_LEVELS
 from actorium.domain.errors import ApiError, ErrorType, invalid
 from actorium.domain.inputs import RunInput
@@ -197,6 +199,7 @@ class RunRoutes:
             )
         if call.query.text("webhooks"):
             raise invalid("Query parameter webhooks is not supported by this server: it sends no webhooks.")
+        asked = msgspec.structs.replace(asked, start_key=start_key(call, data))
         body = RunInput(data, call.content_type or "application/octet-stream") if data else None
         return await start(call.principal, reference, asked, body, request_meta(call))
 

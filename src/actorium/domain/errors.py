@@ -36,6 +36,7 @@ class ErrorType(Enum):
     FULL_PERMISSION_ACTOR_NOT_APPROVED = ("full-permission-actor-not-approved", 403)
     INCORRECT_PRICING_MODIFIER_PREFIX = ("incorrect-pricing-modifier-prefix", 400)
     INSUFFICIENT_PERMISSIONS = ("insufficient-permissions", 403)
+    INVALID_IDEMPOTENCY_KEY = ("invalid-idempotency-key", 409)
     INTERNAL_SERVER_ERROR = ("internal-server-error", 500)
     INVALID_BUILD = ("invalid-build", 403)
     INVALID_CLIENT_KEY = ("invalid-client-key", 400)

@@ -247,7 +247,7 @@ class RunStats(msgspec.Struct, frozen=True):
 
     ``duration_millis``, ``cpu_secs`` and ``mem_byte_secs`` hold what ended attempts add up to,
     ``attempt_cpu_secs`` and ``attempt_mem_byte_secs`` what the live one has used so far. ``restarts_at`` are the
-    times of recent restarts on error.
+    times of recent restarts on error, ``losses_at`` of relaunches after the process had vanished.
     """
 
     input_body_len: int = 0
@@ -267,6 +267,7 @@ class RunStats(msgspec.Struct, frozen=True):
     attempt_cpu_secs: float = 0.0
     attempt_mem_byte_secs: float = 0.0
     restarts_at: tuple[int, ...] = ()
+    losses_at: tuple[int, ...] = ()
 
     def averages(self, duration_millis: int) -> tuple[float, float]:
         """``(cpu_avg_usage, mem_avg_bytes)`` over a total of ``duration_millis``."""
@@ -275,6 +276,14 @@ class RunStats(msgspec.Struct, frozen=True):
             return 0.0, 0.0
         cpu_secs = self.cpu_secs + self.attempt_cpu_secs
         return cpu_secs / secs * 100, (self.mem_byte_secs + self.attempt_mem_byte_secs) / secs
+
+
+class StartKey(msgspec.Struct, frozen=True):
+    """A client's key for a start call, and what tells this call from another one; ``run_id`` of the run it started."""
+
+    text: str
+    fingerprint: str
+    run_id: str | None = None
 
 
 class Metamorph(msgspec.Struct, frozen=True):

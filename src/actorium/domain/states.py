@@ -7,6 +7,7 @@ The diagram in ``docs/architecture/runs.md`` is generated from ``TRANSITIONS``.
 from __future__ import annotations
 
 from enum import Enum
+from signal import Signals
 from typing import Any
 
 import msgspec
@@ -16,10 +17,20 @@ from actorium.domain.models import JobStatus, Run, StopReason, Wanted
 RESTART_LIMIT = 3
 """Restarts on error within ``RESTART_WINDOW_MS``; then the run fails. docs: ACTOR_RESTART_ON_ERROR."""
 RESTART_WINDOW_MS = 60_000
+LOSS_LIMIT = 3
+"""Processes that may vanish within ``RESTART_WINDOW_MS`` and be replaced; the next one fails the run."""
 RESTART_PAUSE_MS = 1000
 """Pause before a restart on error for each recent one, so that the first one comes at once."""
 
 _S = JobStatus
+_CRASHES = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS"})
+_SIGNAL_BASE = 128
+_KNOWN_CODES = {
+    91: "an exception in it was not caught",
+    126: "a command in it could not be executed",
+    127: "a command in it was not found",
+}
+"""Codes of the SDKs (docs: runs, section 5) and of shells."""
 
 TRANSITIONS: dict[JobStatus, dict[JobStatus, str]] = {
     _S.READY: {
@@ -55,22 +66,28 @@ class Life(Enum):
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """Start an attempt; ``counter`` is the statistic of the run that counts it, if one does."""
+    """Start an attempt; ``counter`` is the statistic of the run that counts it, if one does.
+
+    ``is_loss``: the one before vanished.
+    """
 
     counter: str | None = None
+    is_loss: bool = False
 
 
 class Observation(msgspec.Struct, frozen=True):
     """What is known of the newest attempt; exit fields are meaningful when EXITED.
 
-    ``exited_at`` is when the main process ended. ``due`` is how the next attempt was to be started when the last one
-    was accounted for, should that not have come about yet; meaningful when NONE.
+    ``signal`` ended the main process, where one is known to have; ``exited_at`` is when it ended. ``due`` is how the
+    next attempt was to be started when the last one was accounted for, should that not have come about yet; meaningful
+    when NONE.
     """
 
     life: Life
     exit_code: int | None = None
     oom_killed: bool = False
     exited_at: int | None = None
+    signal: int | None = None
     due: Launch | None = None
 
 
@@ -142,8 +159,13 @@ def _plan_running(run: Run, seen: Observation, now: int, *, may_launch: bool) ->
         # However the old Actor ended: the run is the new one's since the request was answered.
         return Launch() if may_launch else Park()
     match seen.life:
-        case Life.NONE | Life.GONE:
+        case Life.NONE:
             return (seen.due or Launch("migration_count")) if may_launch else Park()
+        case Life.GONE:
+            losses = len(recent(run.stats.losses_at, now))
+            if losses >= LOSS_LIMIT:
+                return Finish(_S.FAILED, _loss_message(losses + 1))
+            return Launch("migration_count", is_loss=True) if may_launch else Park()
         case Life.EXITED:
             return _plan_exited(run, seen, now, may_launch=may_launch)
         case Life.LIVE:
@@ -166,18 +188,18 @@ def _plan_exited(run: Run, seen: Observation, now: int, *, may_launch: bool) -> 
         return Launch(counter) if may_launch else Park()
     if seen.exit_code == 0 and not seen.oom_killed:
         return Finish(_S.SUCCEEDED)
-    recent = len(recent_restarts(run, now))
-    if not run.options.restart_on_error or recent >= RESTART_LIMIT:
+    restarts = len(recent(run.stats.restarts_at, now))
+    if not run.options.restart_on_error or restarts >= RESTART_LIMIT:
         return Finish(_S.FAILED, _failure_message(run, seen))
     if not may_launch:
         return Park()
-    due_at = (seen.exited_at or now) + recent * RESTART_PAUSE_MS
+    due_at = (seen.exited_at or now) + restarts * RESTART_PAUSE_MS
     return Launch("restart_count") if now >= due_at else Wait(due_at)
 
 
-def recent_restarts(run: Run, now: int) -> tuple[int, ...]:
-    """When a run was restarted on error, as far back as it counts against ``RESTART_LIMIT``."""
-    return tuple(at for at in run.stats.restarts_at if at > now - RESTART_WINDOW_MS)
+def recent(times: tuple[int, ...], now: int) -> tuple[int, ...]:
+    """Those of ``times`` that still count against ``RESTART_LIMIT`` or ``LOSS_LIMIT``."""
+    return tuple(at for at in times if at > now - RESTART_WINDOW_MS)
 
 
 def _timeout_message(run: Run) -> str:
@@ -192,9 +214,30 @@ def _failure_message(run: Run, seen: Observation) -> str:
         )
     if seen.exit_code is None:
         return "The Actor's process ended and left no exit code."
-    if seen.exit_code > 128:
-        return f"The Actor's process was ended by signal {seen.exit_code - 128} (exit code {seen.exit_code})."
-    return f"The Actor's process ended with exit code {seen.exit_code}."
+    code = f"exit code {seen.exit_code}"
+    if seen.signal is not None:
+        name = _signal_name(seen.signal)
+        if name in _CRASHES:
+            return f"The Actor's process crashed with {name} ({code})."
+        return (
+            f"The Actor's process was killed with {name} ({code}), and not by this server: by somebody or something "
+            "else on the machine, such as the system when memory ran out."
+        )
+    if seen.exit_code > _SIGNAL_BASE:
+        return f"The Actor's process ended with {code}, as after {_signal_name(seen.exit_code - _SIGNAL_BASE)}."
+    known = _KNOWN_CODES.get(seen.exit_code)
+    return f"The Actor's process ended with {code}{'' if known is None else f': {known}'}."
+
+
+def _loss_message(count: int) -> str:
+    return f"The Actor's process vanished {count} times within a minute, and nobody saw how it ended."
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def diagram() -> str:

@@ -23,7 +23,7 @@ from actorium.domain.states import (
     TimeOut,
     Wait,
     plan,
-    recent_restarts,
+    recent,
 )
 from actorium.engine.launch import Ended, LostRaceError, launch, open_log
 from actorium.engine.parts import Meter, Parts
@@ -165,6 +165,7 @@ class LiveRun:
                 self._exit.exit_code,
                 self._exit.oom_killed,
                 self._exit.finished_at_ms,
+                self._exit.signal,
             )
         if self._vanished or self._exit is not None:
             return Observation(Life.GONE)
@@ -177,9 +178,11 @@ class LiveRun:
         if counter is not None:
             stats = msgspec.structs.replace(stats, **{counter: getattr(stats, counter) + 1})
             if self._due is None:
-                await self._say(_RELAUNCH_LINES[counter])
+                await self._say(_LOSS_LINE if step.is_loss else _RELAUNCH_LINES[counter])
         if counter == "restart_count":
-            stats = msgspec.structs.replace(stats, restarts_at=(*recent_restarts(self._run, now), now))
+            stats = msgspec.structs.replace(stats, restarts_at=(*recent(stats.restarts_at, now), now))
+        if step.is_loss:
+            stats = msgspec.structs.replace(stats, losses_at=(*recent(stats.losses_at, now), now))
         self._due = step
         try:
             launched = await launch(self._parts, self._run, stats, ended, self._idle_since)
@@ -429,6 +432,7 @@ class LiveRun:
         self._parts.signals.send(job_topic(self._run.id))
 
 
+_LOSS_LINE = "The process is gone, and nobody saw how it ended; continuing the run in a new one."
 _RELAUNCH_LINES = {
     "migration_count": "Continuing the run in a new process.",
     "reboot_count": "Rebooting the run: starting a new process.",

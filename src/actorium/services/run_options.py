@@ -9,7 +9,7 @@ import msgspec
 from actorium.domain.actor_prices import collapsed, in_force
 from actorium.domain.errors import ApiError, ErrorType, invalid
 from actorium.domain.memory_expressions import MemoryExpressionError, evaluate_memory
-from actorium.domain.models import Actor, Build, Run, RunOptions
+from actorium.domain.models import Actor, Build, Run, RunOptions, StartKey
 from actorium.domain.pricing import (
     MAX_MEMORY_MBYTES,
     MAX_TIMEOUT_SECS,
@@ -42,7 +42,7 @@ class RunSettings(msgspec.Struct, frozen=True):
 
 
 class StartOptions(msgspec.Struct, frozen=True):
-    """Options as asked for; ``None`` = not given."""
+    """Options as asked for; ``None`` = not given. ``start_key`` makes a repeated call the same run."""
 
     build: str | None = None
     timeout_secs: int | None = None
@@ -53,6 +53,7 @@ class StartOptions(msgspec.Struct, frozen=True):
     priority: int | None = None
     max_total_usage_usd: float | None = None
     force_permission_level: str | None = None
+    start_key: StartKey | None = None
 
 
 def over_task(asked: StartOptions, options: dict[str, Any]) -> StartOptions:

@@ -6,8 +6,9 @@ from decimal import Decimal
 from typing import Protocol
 
 from actorium.domain.charges import counts_items, first_counts
+from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.inputs import RunInput
-from actorium.domain.models import Actor, Build, GeneralAccess, JobStatus, Meta, Run, RunStats, Wanted
+from actorium.domain.models import Actor, Build, GeneralAccess, JobStatus, Meta, Run, RunStats, StartKey, Wanted
 from actorium.domain.permissions import resolved_level
 from actorium.domain.queueing import queue_rank
 from actorium.domain.storages import StorageSchemas
@@ -28,8 +29,11 @@ from actorium.services.run_options import (
     run_pricing,
 )
 from actorium.services.topics import CHILD_ABORTS_TOPIC, RUNS_TOPIC
-from actorium.storage import datasets, jobs, key_value_stores, storages
+from actorium.storage import datasets, jobs, key_value_stores, start_keys, storages
 from actorium.storage.db import Database, Tx
+
+START_KEY_MS = 24 * 3600 * 1000
+"""How long a start call's key is remembered."""
 
 _LOWER_CASE = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -122,6 +126,8 @@ class RunStarts:
         async def op(tx: Tx) -> tuple[Run, Change | None]:
             await check_start(tx, principal, actor, level, self._settings.approval_url(actor.id))
             grants = await grants_of(tx, principal, level, build.input_schema, given.values)
+            if (started := await _started_before(tx, principal.user_id, asked.start_key, run_id, now)) is not None:
+                return started, None
             await admit(tx, self._settings.capacity, principal.user_id, options.memory_mbytes)
             parent = await self._parent(tx, principal.run_id, now)
             ids = await storages.create_default_storages(
@@ -182,6 +188,8 @@ class RunStarts:
             return run, await self._charging.stop_at_limit(tx, run, Decimal(), now)
 
         run, stopped = await self._db.write("start run", op)
+        if run.id != run_id:
+            return run
         self._logs.open(run.id)
         if warning is not None:
             await self._logs.platform_line(run.id, now, f"ACTOR: WARNING: {warning}")
@@ -202,3 +210,20 @@ class RunStarts:
         if parent is not None and with_children and parent.status in (JobStatus.ABORTING, JobStatus.ABORTED):
             await jobs.want_children_aborted(tx, parent, now)
         return parent
+
+
+async def _started_before(tx: Tx, user_id: str, key: StartKey | None, run_id: str, now: int) -> Run | None:
+    """The run an earlier call with the same key started; without one, the key is kept for ``run_id``."""
+    if key is None:
+        return None
+    known = await start_keys.claim(tx, user_id, key, run_id, now, now - START_KEY_MS)
+    if known is None or known.run_id is None:
+        return None
+    if known.fingerprint != key.fingerprint:
+        raise ApiError(
+            ErrorType.INVALID_IDEMPOTENCY_KEY,
+            f"Header Idempotency-Key has the value {key.text!r}, with which another call started the run "
+            f"{known.run_id}: the same key is for the same path, query and body. Use a new key.",
+            {"runId": known.run_id},
+        )
+    return await jobs.get_run(tx, known.run_id)

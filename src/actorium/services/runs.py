@@ -255,7 +255,8 @@ class Runs:
             counts = current.charged_event_counts
             if counts is not None and START_EVENT in counts:
                 counts = with_more(current, START_EVENT, start_event_count(options.memory_mbytes))
-            stats = msgspec.structs.replace(current.stats, resurrect_count=current.stats.resurrect_count + 1)
+            count = current.stats.resurrect_count + 1
+            stats = msgspec.structs.replace(current.stats, resurrect_count=count, restarts_at=(), losses_at=())
             ready = await jobs.transition(
                 tx,
                 run.id,

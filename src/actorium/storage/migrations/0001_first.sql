@@ -212,6 +212,18 @@ CREATE INDEX runs_in_use ON runs (user_id, memory_mbytes) WHERE status IN ('RUNN
 CREATE INDEX runs_children_to_abort ON runs (abort_children_at) WHERE abort_children_at IS NOT NULL;
 CREATE INDEX runs_by_parent ON runs (parent_run_id, started_at, id) WHERE parent_run_id IS NOT NULL;
 
+-- Keys of start calls: a call with a known one is answered with the run it has started.
+CREATE TABLE start_keys (
+  user_id TEXT NOT NULL,
+  key TEXT NOT NULL,
+  fingerprint TEXT NOT NULL,
+  run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
+  created_at BIGINT NOT NULL,
+  PRIMARY KEY (user_id, key)
+);
+CREATE INDEX start_keys_by_run ON start_keys (run_id);
+CREATE INDEX start_keys_by_age ON start_keys (created_at);
+
 -- What the administrator has asked of the engines: 'drain' keeps them from starting processes.
 CREATE TABLE maintenance (
   name TEXT PRIMARY KEY,
