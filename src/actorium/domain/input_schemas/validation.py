@@ -145,7 +145,7 @@ def _violations(schema: InputSchema, value: dict[str, Any]) -> Iterator[str]:
         if found is not None and len(msgspec.json.encode(value[name])) <= _MAX_RANKED_BYTES:
             found = min(found_violations(schema.validators[name], value[name]), key=_ajv_rank)
         if found is not None:
-            yield _words(field, name, found)
+            yield _words(field, name, value[name], found)
 
 
 def _ajv_rank(found: Found) -> list[tuple[int, str]]:
@@ -155,7 +155,7 @@ def _ajv_rank(found: Found) -> list[tuple[int, str]]:
     ]
 
 
-def _words(field: dict[str, Any], name: str, found: Found) -> str:
+def _words(field: dict[str, Any], name: str, value: Any, found: Found) -> str:
     path, schema_path, violation = found
     place: Any = field
     for part in schema_path[:-1]:
@@ -165,6 +165,11 @@ def _words(field: dict[str, Any], name: str, found: Found) -> str:
     if isinstance(own, dict) and isinstance(own.get(keyword), str):
         return str(own[keyword])
     # The validator knows the schema in its own spelling; people know the Actor's.
+    if keyword == "additionalProperties" and not violation["params"]:
+        # Where no property is allowed the validator names none.
+        for part in path:
+            value = value[part]
+        violation = {**violation, "params": {"additionalProperty": next(iter(value))}}
     if keyword == "type":
         violation = {**violation, "message": f"must be {types_of(field, schema_path)}"}
     elif keyword == "pattern":
