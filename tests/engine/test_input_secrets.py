@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -22,8 +23,8 @@ PROPERTIES = {
 }
 
 
-async def start(engine: Engine, **values: object) -> Run:
-    schema = {"title": "T", "type": "object", "schemaVersion": 1, "properties": PROPERTIES}
+async def start(engine: Engine, properties: dict[str, Any] = PROPERTIES, **values: object) -> Run:
+    schema = {"title": "T", "type": "object", "schemaVersion": 1, "properties": properties}
 
     async def op(tx: Tx) -> None:
         await tx.execute("UPDATE builds SET input_schema = ? WHERE actor_id = ?", json.dumps(schema), engine.actor.id)
@@ -43,9 +44,11 @@ async def test_a_run_with_secrets_gets_the_private_key(engine: Engine) -> None:
 
 async def test_other_runs_get_no_key(engine: Engine) -> None:
     process = await engine.process_of(await start(engine, open="x"))
-    assert not {KEY, PASSPHRASE} & process.spec.env.keys()
-    _, process = await engine.running()
-    assert not {KEY, PASSPHRASE} & process.spec.env.keys()
+    assert not {KEY, PASSPHRASE} & process.spec.env.keys(), "there is none yet"
+    await start(engine, word="hidden word")
+    plain = {"open": PROPERTIES["open"]}
+    process = await engine.process_of(await start(engine, plain, open="x"))
+    assert not {KEY, PASSPHRASE} & process.spec.env.keys(), "the schema has no secrets"
 
 
 async def test_the_log_shows_no_secrets(engine: Engine) -> None:
