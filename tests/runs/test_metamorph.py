@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from actorium.domain.input_secrets import decrypt
 from actorium.domain.models import Actor, Build, JobStatus
 from actorium.storage import builds, catalog
 from actorium.storage.db import Tx
@@ -270,3 +271,21 @@ async def test_a_resurrected_run_is_one_of_the_target(live: LiveProgram) -> None
     await live.ask("POST", f"/actor-runs/{run['id']}/resurrect")
     third = await live.process_of(run, 3)
     assert (third.spec.env["ACTOR_ID"], third.spec.env["ACTOR_INPUT_KEY"]) == (TARGET, "INPUT-METAMORPH-1")
+
+
+async def test_the_target_gets_its_own_key_for_its_secrets(live: LiveProgram) -> None:
+    word = {"title": "w", "type": "string", "description": "d", "editor": "textfield", "isSecret": True}
+    schema = json.dumps({**SCHEMA, "properties": {"word": word}})
+
+    async def op(tx: Tx) -> None:
+        await tx.execute("UPDATE builds SET input_schema = ? WHERE build_number = '0.2.2'", schema)
+
+    await live.platform.db.write("schema", op)
+    run = await live.begin("memory=512", {"old": True})
+    await live.until(run, lambda now: now["status"] == "RUNNING")
+    assert (await live.send("POST", path(run, "&build=beta"), {"word": "hidden word"})).status == 200
+    second = await live.process_of(run, 2)
+    stored = json.loads((await record(live, run, "INPUT-METAMORPH-1"))[2])["word"]
+    keys = await live.platform.inputs.keys(live.people["jane"].user_id, TARGET)
+    assert decrypt(stored, keys) == "hidden word"
+    assert second.spec.env["APIFY_INPUT_SECRETS_PRIVATE_KEY_PASSPHRASE"] == keys.passphrase
