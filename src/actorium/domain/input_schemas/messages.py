@@ -23,11 +23,20 @@ def sentence(root: str, path: Sequence[str | int], violation: dict[str, Any]) ->
     return f"Field {_place(root, path)} {message}"
 
 
-def types_of(schema: Any, keyword_path: Sequence[str | int]) -> str:
-    """The types that the keyword ``type`` at this path allows, as they are written there."""
-    for part in keyword_path:
-        schema = schema[part]
-    return ",".join(schema) if isinstance(schema, list) else str(schema)
+def schema_at(schema: Any, path: Sequence[str | int]) -> dict[str, Any]:
+    """The schema at a path of the validator's, which leaves out empty names: then there may be nothing."""
+    try:
+        for part in path:
+            schema = schema[part]
+    except (LookupError, TypeError):
+        return {}
+    return schema if isinstance(schema, dict) else {}
+
+
+def types_of(schema: dict[str, Any]) -> str:
+    """The types that a schema allows, as they are written there."""
+    types = schema.get("type", "of another type")
+    return ",".join(types) if isinstance(types, list) else str(types)
 
 
 def listed(values: Sequence[object]) -> str:
