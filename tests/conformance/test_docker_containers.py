@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -244,3 +245,17 @@ async def test_an_engine_that_is_away_is_a_connection_error(tmp_path: Path) -> N
         await harness.runtime.inspect([Handle("docker", 1, "a", "b", {})])
     assert await harness.runtime.list_managed() == []
     await harness.runtime.close()
+
+
+async def test_a_flood_arrives_whole(harness: DockerHarness) -> None:
+    code = """
+import hashlib, os
+data = b"".join(b"%07d %s\\n" % (number, b"x" * 91) for number in range(60_000))
+sent = hashlib.sha256(data).hexdigest()
+while data: data = data[os.write(1, data[:65536]):]
+os.write(1, sent.encode() + b"\\n")
+"""
+    output = joined(await read_all(harness.runtime, await harness.start(code)))
+    data, digest = output[:-65], output[-65:-1]
+    assert len(data) == 6_000_000
+    assert hashlib.sha256(data).hexdigest() == digest.decode()

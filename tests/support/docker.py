@@ -32,10 +32,10 @@ _START_SECS = 60.0
 class Engine:
     """A Docker engine as a process of the tests. It can be stopped, killed and started again."""
 
-    def __init__(self, data: Path) -> None:
-        self._data = data
+    def __init__(self, data: Path | None = None) -> None:
         # A unix socket's path is limited to 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="actorium-docker-", dir="/tmp"))
+        self._data = data or self.folder / "data"
         self.url = f"unix://{self.folder}/docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -151,9 +151,9 @@ async def docker(docker_url: str) -> AsyncIterator[DockerEngine]:
 
 
 @pytest.fixture
-def own_engine(tmp_path: Path) -> Iterator[Engine]:
+def own_engine() -> Iterator[Engine]:
     """An engine for one test, which may stop and kill it; it has no images."""
-    engine = Engine(tmp_path / "docker")
+    engine = Engine()
     engine.start()
     yield engine
     with contextlib.suppress(ProcessLookupError):

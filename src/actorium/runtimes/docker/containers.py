@@ -25,8 +25,7 @@ _LOG_FILE_MBYTES = 1024
 _HOST_NAME = "host.docker.internal"
 _WEB_SERVER_PORT = "ACTOR_WEB_SERVER_PORT"
 _ENGINE_STOPS_SECS = 60.0
-STOPPED_BY_ENGINE = frozenset({137, 143, 255})
-"""Exit codes of containers that went down with their engine, or with the machine."""
+_STOPPED_BY_ENGINE = frozenset({137, 143, 255})
 
 
 class DockerImage(msgspec.Struct, frozen=True):
@@ -38,12 +37,11 @@ class DockerImage(msgspec.Struct, frozen=True):
 
 
 class EngineFacts(msgspec.Struct, frozen=True):
-    """What decides how containers are made, and how they ended; ``started_at`` in seconds, 0 if not known."""
+    """What decides how containers are made."""
 
     has_local_logs: bool
     has_cpu_quota: bool
     cpu_count: int
-    started_at: float
 
 
 def container_name(handle: Handle) -> str:
@@ -115,13 +113,18 @@ def is_over(state: dict[str, Any]) -> bool:
     return state["Status"] in ("exited", "dead", "stopped")
 
 
-def exit_of(state: dict[str, Any], facts: EngineFacts) -> Exit:
-    """How a container ended, given its ``State``."""
+def may_have_gone_with_engine(state: dict[str, Any]) -> bool:
+    """Whether a container that is over, given its ``State``, has an exit code as engines that go down leave."""
+    return state["ExitCode"] in _STOPPED_BY_ENGINE and not state.get("OOMKilled")
+
+
+def exit_of(state: dict[str, Any], engine_started: float) -> Exit:
+    """How a container ended, given its ``State``; ``engine_started`` as of ``engine_started_at``, 0 if not known."""
     started_at, finished_at = _seconds(state["StartedAt"]), _seconds(state["FinishedAt"])
     code, oom_killed = int(state["ExitCode"]), bool(state.get("OOMKilled"))
     finished_at_ms = round(finished_at * 1000) if finished_at > 0 else None
-    with_engine = started_at < facts.started_at and finished_at < facts.started_at + _ENGINE_STOPS_SECS
-    if code in STOPPED_BY_ENGINE and not oom_killed and with_engine:
+    with_engine = started_at < engine_started and finished_at < engine_started + _ENGINE_STOPS_SECS
+    if may_have_gone_with_engine(state) and with_engine:
         return Exit(error="lost", finished_at_ms=finished_at_ms)
     return Exit(code=code, oom_killed=oom_killed, finished_at_ms=finished_at_ms)
 
@@ -148,9 +151,9 @@ def usage_of(sample: dict[str, Any], mem_max_bytes: int) -> Usage | None:
     )
 
 
-def engine_started_at(bridge: dict[str, Any] | None) -> float:
-    """When the engine was started: it makes its default network anew each time. 0 where it has none (Podman)."""
-    return _seconds(bridge["Created"]) if bridge is not None else 0.0
+def engine_started_at(bridge: dict[str, Any]) -> float:
+    """When the engine was started: it makes its default network anew each time."""
+    return _seconds(bridge["Created"])
 
 
 def _seconds(stamp: str) -> float:

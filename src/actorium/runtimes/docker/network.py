@@ -26,6 +26,7 @@ class RunNetwork:
         self._engine = engine
         self._api_base_url = api_base_url
         self._open_door = open_door
+        self.is_made = False
 
     async def ensure(self) -> dict[str, Any]:
         """The network's description."""
@@ -51,6 +52,7 @@ class RunNetwork:
 
     async def _show(self, path: str) -> dict[str, Any]:
         found: dict[str, Any] = await self._engine.call("GET", path)
+        self.is_made = True
         return found
 
     async def api_base_url(self) -> str:

@@ -26,7 +26,6 @@ from actorium.runtimes import (
 from actorium.runtimes.docker.containers import (
     LABEL_INSTALLATION,
     NAME,
-    STOPPED_BY_ENGINE,
     VERSION,
     DockerImage,
     EngineFacts,
@@ -36,6 +35,7 @@ from actorium.runtimes.docker.containers import (
     exit_of,
     handle_of,
     is_over,
+    may_have_gone_with_engine,
     usage_of,
 )
 from actorium.runtimes.docker.engine import DockerEngine, EngineAwayError
@@ -48,6 +48,7 @@ _START_SECS = 120.0
 _KILL_SECS = 60.0
 _SILENCE_SECS = 60.0
 _RETRY_SECS = (0.1, 5.0)
+_RECHECK_BYTES = 1 << 20
 _NOT_FOUND = 404
 _CONFLICT = 409
 _PORT_TAKEN = ("port is already allocated", "address already in use")
@@ -118,17 +119,20 @@ class DockerRuntime:
 
     async def _read_facts(self) -> EngineFacts:
         info = await self._engine.call("GET", "info")
-        try:
-            bridge = await self._engine.call("GET", "networks/bridge")
-        except aiodocker.DockerError:
-            bridge = None
         self._facts = EngineFacts(
             has_local_logs="local" in (info.get("Plugins", {}).get("Log") or ()),
             has_cpu_quota=bool(info.get("CpuCfsQuota", True)),
             cpu_count=info["NCPU"],
-            started_at=engine_started_at(bridge),
         )
         return self._facts
+
+    async def _engine_started(self) -> float:
+        """When the engine was started; fails while it goes down."""
+        await self._engine.probe()
+        try:
+            return engine_started_at(await self._engine.call("GET", "networks/bridge"))
+        except aiodocker.DockerError:
+            return 0.0
 
     async def start(self, spec: RunSpec, checkpoint: Checkpoint) -> Handle:
         """Start the attempt and return once its main process exists; see ``Runtime.start``."""
@@ -160,7 +164,8 @@ class DockerRuntime:
     async def _create(self, spec: RunSpec, name: str) -> None:
         facts = self._facts or await self._read_facts()
         image = msgspec.convert(spec.image.state, DockerImage)
-        await self._network.ensure()
+        if not self._network.is_made:
+            await self._network.ensure()
         installation = await asyncio.to_thread(self._installation.make)
         while True:
             config = container_config(
@@ -202,9 +207,10 @@ class DockerRuntime:
             return Observed(Phase.GONE)
         state = description["State"]
         if is_over(state):
-            if state["ExitCode"] in STOPPED_BY_ENGINE and handle.attempt_id not in self._stopped:
-                await self._engine.probe()
-            return Observed(Phase.EXITED, exit_of(state, await self._read_facts()))
+            engine_started = 0.0
+            if may_have_gone_with_engine(state) and handle.attempt_id not in self._stopped:
+                engine_started = await self._engine_started()
+            return Observed(Phase.EXITED, exit_of(state, engine_started))
         if state["Status"] == "created" and handle.attempt_id not in self._starting:
             # A start that was cut off. Without its container it can never happen any more.
             await self.remove(handle)
@@ -316,9 +322,11 @@ class DockerRuntime:
                 if over:
                     return
                 # The stream ends with the container or with the engine; once it is over, everything can be read.
+                # Reading much of it twice would take long, and is only of use when the engine went down.
                 (seen,) = await self.inspect([handle])
                 over = seen.phase is not Phase.RUNNING
-                if seen.phase is Phase.GONE:
+                is_whole = seen.exit is not None and seen.exit.error is None and since > _RECHECK_BYTES
+                if seen.phase is Phase.GONE or is_whole:
                     return
                 if over:
                     continue
