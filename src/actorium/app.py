@@ -52,12 +52,14 @@ from actorium.edge.events import PATH as EVENTS_PATH
 from actorium.edge.events import Events
 from actorium.edge.proxy import MAX_MESSAGE_BYTES, Proxy
 from actorium.edge.requests import WebRouter
+from actorium.edge.standby import StandbyServers
 from actorium.edge.web_servers import RunWebServers
 from actorium.engine.builds import BuildEngine, BuildSettings
 from actorium.engine.child_aborts import ChildAborts
 from actorium.engine.parts import EngineSettings, Parts
 from actorium.engine.ports import Ports
 from actorium.engine.readiness import Prober
+from actorium.engine.standby import StandbyRetirement
 from actorium.engine.supervisor import Supervisor
 from actorium.kit import Clock, Signals, SystemClock
 from actorium.observability import configure_logs
@@ -89,6 +91,7 @@ from actorium.services.run_options import RunSettings
 from actorium.services.run_starts import RunStarts
 from actorium.services.run_stops import PlatformStops
 from actorium.services.runs import Runs
+from actorium.services.standby import Standby
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
 from actorium.services.tasks import Tasks
@@ -324,6 +327,7 @@ class Platform:
             )
         )
         self.child_aborts = ChildAborts(self.db, self.signals, self.runs)
+        self.standby_retirement = StandbyRetirement(self.db, clock, self.signals)
         self.build_engine = BuildEngine(
             self.db,
             clock,
@@ -345,7 +349,9 @@ class Platform:
             self.reads.usage.add_transfer,
         )
         self.proxy = Proxy()
-        router = WebRouter(addresses, RunWebServers(WebServers(self.db), self.proxy))
+        standby = Standby(self.db, clock, self.actors, self.tasks, self.starts, settings.max_concurrent_runs)
+        self.standby_servers = StandbyServers(standby, self.access, self.proxy, self.signals)
+        router = WebRouter(addresses, RunWebServers(WebServers(self.db), self.proxy), self.standby_servers)
         self.application = mount(self.api, self.events, _no_lifespan, router.find)
 
     def _routes(self, versions: Versions, addresses: WebAddresses) -> list[Route]:
@@ -376,14 +382,14 @@ class Platform:
 
         return [
             *AccountRoutes(self.accounts, limits, self.reads.usage, self.budgets).routes(),
-            *ActorRoutes(self.actors, versions).routes(),
+            *ActorRoutes(self.actors, addresses, versions).routes(),
             *ApprovalRoutes(Approvals(self.db, self.clock), self.actors).routes(),
             *BuildRoutes(self.builds, self.actors, self.clock, logs, self.prices).routes(),
             *InputRoutes(self.inputs, self.actors, self.builds).routes(),
             *runs.routes(),
             *MetamorphRoutes(metamorphs, runs).routes(),
             *RunExtensionRoutes(self.migrations, RunBatches(self.runs), runs, self.actors, self.tasks).routes(),
-            *TaskRoutes(self.tasks, self.accounts).routes(),
+            *TaskRoutes(self.tasks, self.accounts, addresses).routes(),
             *run_sync.routes("/v2/actors/{actorId}", "actor", runs.begin),
             *run_sync.routes("/v2/actor-tasks/{actorTaskId}", "actorTask", runs.begin_of_task),
             *ChargeRoutes(self.charging).routes(),
@@ -422,6 +428,8 @@ class Platform:
         await self.containers.open()
         await self.native_builder.open()
         await self.docker_builder.open()
+        await self.standby_servers.start()
+        await self.standby_retirement.start()
         await self.supervisor.start()
         await self.budgets.start()
         await self.child_aborts.start()
@@ -438,6 +446,8 @@ class Platform:
         await self.child_aborts.stop()
         await self.budgets.stop()
         await self.supervisor.stop()
+        await self.standby_servers.stop()
+        await self.standby_retirement.stop()
         await self.prober.stop()
         await self.events.stop()
         await self.proxy.stop()

@@ -85,10 +85,10 @@ async def wait_until(clock: Clock, event: asyncio.Event, deadline_ms: int | None
     try:
         await asyncio.wait({waiter, timer}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (waiter, timer):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        waiter.cancel()
+        timer.cancel()
+        # Awaiting the tasks themselves would take a cancellation of the caller for theirs, and lose it.
+        await asyncio.wait({waiter, timer})
     return event.is_set()
 
 

@@ -12,13 +12,15 @@ from actorium.domain.secrets import value_hash
 from actorium.domain.times import iso, iso_or_none
 from actorium.domain.usage import Prices, UsageService
 from actorium.domain.versions import URL_FIELDS
+from actorium.domain.web_addresses import WebAddresses
 from actorium.services.actors import ActorView
 
 
-def actor_shape(view: ActorView) -> dict[str, Any]:
+def actor_shape(view: ActorView, addresses: WebAddresses) -> dict[str, Any]:
     """The Actor with every field; sources and variables only for its owner."""
     actor, fields = view.actor, view.actor.fields
     standby = fields.get("actorStandby")
+    is_enabled = bool(standby and standby.get("isEnabled"))
     shape: dict[str, Any] = {
         "id": actor.id,
         "userId": actor.user_id,
@@ -45,7 +47,7 @@ def actor_shape(view: ActorView) -> dict[str, Any]:
         "exampleRunInput": fields.get("exampleRunInput"),
         "taggedBuilds": {tag: _tagged(build) for tag, build in view.tagged_builds.items()},
         "actorStandby": standby,
-        "standbyUrl": None,
+        "standbyUrl": addresses.standby_url(actor.id, view.username, actor.name) if is_enabled else None,
         "pricingInfos": fields.get("pricingInfos") or [],
         "categories": fields.get("categories") or [],
         "notice": fields.get("notice") or "NONE",

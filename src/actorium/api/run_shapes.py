@@ -65,6 +65,8 @@ class RunShapes:
                 }
                 for metamorph in run.metamorphs
             ]
+        if run.standby is not None:
+            shape["standby"] = {"deployment": "SINGLE_TENANT"}
         # Absent until a message was ever set. docs: runs, section 1.
         if run.status_message is not None:
             shape["statusMessage"] = run.status_message

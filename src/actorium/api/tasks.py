@@ -10,6 +10,7 @@ from actorium.api.http import Call, Route, data_response, json_response
 from actorium.api.shapes import page
 from actorium.domain.models import ListedTask, Task, User
 from actorium.domain.times import iso
+from actorium.domain.web_addresses import WebAddresses
 from actorium.services.tasks import Tasks
 
 
@@ -24,9 +25,10 @@ class UserLookup(Protocol):
 class TaskRoutes:
     """Handlers of the task routes."""
 
-    def __init__(self, tasks: Tasks, users: UserLookup) -> None:
+    def __init__(self, tasks: Tasks, users: UserLookup, addresses: WebAddresses) -> None:
         self._tasks = tasks
         self._users = users
+        self._addresses = addresses
 
     def routes(self) -> list[Route]:
         """All routes of this module."""
@@ -86,6 +88,8 @@ class TaskRoutes:
 
     async def _shape(self, task: Task) -> dict[str, Any]:
         owner = await self._users.get_user(task.user_id)
+        standby = task.fields.get("actorStandby")
+        is_enabled = bool(standby and standby.get("isEnabled"))
         return {
             "id": task.id,
             "userId": task.user_id,
@@ -101,7 +105,7 @@ class TaskRoutes:
             "options": task.options,
             "input": task.input,
             "actorStandby": task.fields.get("actorStandby"),
-            "standbyUrl": None,
+            "standbyUrl": self._addresses.standby_url(task.id, owner.username, task.name) if is_enabled else None,
             "isPublic": False,
         }
 

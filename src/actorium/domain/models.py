@@ -221,7 +221,16 @@ class StopReason(StrEnum):
 
     ABORT = "abort"
     GRACEFUL_ABORT = "graceful-abort"
+    IDLE = "idle"
     TIMEOUT = "timeout"
+
+
+class StandbyTerms(msgspec.Struct, frozen=True):
+    """How a run of a Standby server is used: requests at once that are desired and allowed, and its idle timeout."""
+
+    desired_requests: int
+    max_requests: int
+    idle_timeout_secs: int
 
 
 class RunOptions(msgspec.Struct, frozen=True):
@@ -300,6 +309,8 @@ class Run(msgspec.Struct, frozen=True):
 
     ``running_at`` is when the live attempt was started (``None`` while there is none);
     ``timeout_at`` ends the time budget; ``stop_at`` is the deadline of a stop that was asked for.
+    ``standby`` marks a run of a Standby server, which is not needed any more at ``idle_at``; one that
+    ``is_retired`` gets no new requests.
     ``queued_at`` is since when it is, or when it was last, READY; ``queue_rank`` its place among its user's READY
     runs, smallest first (``domain/queueing.py``). ``parent_run_id`` is the run whose token started it.
     ``sealed_secrets`` are the texts of its input that its log must not show.
@@ -346,6 +357,9 @@ class Run(msgspec.Struct, frozen=True):
     sealed_secrets: str | None = None
     abort_children_at: int | None = None
     is_container_server_ready: bool = False
+    standby: StandbyTerms | None = None
+    idle_at: int | None = None
+    is_retired: bool = False
     pricing_info: dict[str, Any] | None = None
     charged_event_counts: dict[str, int] | None = None
     charging_stopped_at: int | None = None

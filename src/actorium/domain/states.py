@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from actorium.domain.models import JobStatus, Run, StopReason, Wanted
+from actorium.domain.standby import STOP_WINDOW_MS
 
 RESTART_LIMIT = 3
 """Restarts on error within ``RESTART_WINDOW_MS``; then the run fails. docs: ACTOR_RESTART_ON_ERROR."""
@@ -22,6 +23,7 @@ LOSS_LIMIT = 3
 RESTART_PAUSE_MS = 1000
 """Pause before a restart on error for each recent one, so that the first one comes at once."""
 
+_LAST_EVENTS: tuple[tuple[str, dict[str, Any]], ...] = (("aborting", {}), ("persistState", {"isMigrating": False}))
 _S = JobStatus
 _CRASHES = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS"})
 _SIGNAL_BASE = 128
@@ -109,9 +111,14 @@ class TimeOut(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """End the process tree; ``kill`` without SIGTERM first."""
+    """End the process tree; ``kill`` without SIGTERM first, else with ``grace_secs`` (``None``: the usual) after it."""
 
     kill: bool
+    grace_secs: float | None = None
+
+
+class WindDown(msgspec.Struct, frozen=True):
+    """The run of a Standby server is idle: begin to end it."""
 
 
 class Park(msgspec.Struct, frozen=True):
@@ -125,7 +132,7 @@ class Finish(msgspec.Struct, frozen=True):
     message: str | None = None
 
 
-Step = Wait | Launch | Notify | TimeOut | Stop | Park | Finish
+Step = Wait | Launch | Notify | TimeOut | WindDown | Stop | Park | Finish
 
 
 def plan(run: Run, seen: Observation, now: int, *, may_launch: bool = True) -> Step:
@@ -150,11 +157,13 @@ def _plan_aborting(run: Run, seen: Observation, now: int) -> Step:
     if seen.life is not Life.LIVE:
         return Finish(_S.ABORTED)
     if run.stop_at is not None and now < run.stop_at:
-        return Notify((("aborting", {}), ("persistState", {"isMigrating": False})), run.stop_at)
+        return Notify(_LAST_EVENTS, run.stop_at)
     return Stop(kill=run.stop_reason is StopReason.ABORT)
 
 
 def _plan_running(run: Run, seen: Observation, now: int, *, may_launch: bool) -> Step:
+    if run.wanted is Wanted.STOP:
+        return _plan_wind_down(run, seen, now)
     if run.wanted is Wanted.METAMORPH and seen.life is not Life.LIVE:
         # However the old Actor ended: the run is the new one's since the request was answered.
         return Launch() if may_launch else Park()
@@ -172,12 +181,25 @@ def _plan_running(run: Run, seen: Observation, now: int, *, may_launch: bool) ->
             if run.timeout_at is not None and now >= run.timeout_at:
                 return TimeOut()
             if run.wanted is Wanted.RUN:
-                return Wait(run.timeout_at)
+                if run.idle_at is not None and now >= run.idle_at:
+                    return WindDown()
+                return Wait(min((at for at in (run.timeout_at, run.idle_at) if at is not None), default=None))
             if run.wanted is Wanted.MIGRATE and run.stop_at is not None and now < run.stop_at:
                 window = (("migrating", {"timeRemainingSecs": (run.stop_at - now) / 1000}),)
                 return Notify(window, min(run.stop_at, run.timeout_at or run.stop_at))
             return Stop(kill=run.wanted in (Wanted.RESTART, Wanted.METAMORPH))
     raise AssertionError(f"unknown {seen.life}")
+
+
+def _plan_wind_down(run: Run, seen: Observation, now: int) -> Step:
+    # Only the run of an idle Standby server is stopped while it is RUNNING. docs: runs, section 2 rule 10.
+    if seen.life is not Life.LIVE:
+        return Finish(_S.SUCCEEDED)
+    stop_at = run.stop_at or now
+    if now < stop_at:
+        return Notify(_LAST_EVENTS, stop_at)
+    left_ms = stop_at + STOP_WINDOW_MS - now
+    return Stop(kill=left_ms <= 0, grace_secs=max(0, left_ms) / 1000)
 
 
 def _plan_exited(run: Run, seen: Observation, now: int, *, may_launch: bool) -> Step:

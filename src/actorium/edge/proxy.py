@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from types import SimpleNamespace
 
 import aiohttp
 import msgspec
@@ -53,6 +54,10 @@ class BrokenError(Exception):
     """The web server took the request, and ended the connection or gave no answer; nothing was sent to the client."""
 
 
+class SilentError(BrokenError):
+    """The web server took the request and did not begin to answer in the time it has."""
+
+
 class Target(msgspec.Struct, frozen=True):
     """Where a request goes: address, the raw path there, and what is added on the way.
 
@@ -94,6 +99,7 @@ class Proxy:
                 read_bufsize=_BUFFER_BYTES,
                 skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECS),
+                trace_configs=[_noting_reuse()],
                 trust_env=False,
             )
 
@@ -107,6 +113,7 @@ class Proxy:
         """Pass on one request. Raises ``UnreachableError`` or ``BrokenError`` while nothing was answered."""
         if self._session is None:
             raise RuntimeError("the proxy was not started")
+        attempt = _Attempt()
         async with body.until_gone():
             try:
                 async with asyncio.timeout(target.answer_secs) as timer:
@@ -117,10 +124,14 @@ class Proxy:
                         headers=_request_headers(scope, target),
                         data=body.content(),
                         allow_redirects=False,
+                        trace_request_ctx=attempt,
                     )
             except aiohttp.ClientConnectorError as error:
-                raise UnreachableError(str(error)) from error
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                # After a kept connection broke, aiohttp tries a new one: the request may have been seen already.
+                raise (BrokenError if attempt.reused else UnreachableError)(str(error)) from error
+            except TimeoutError as error:
+                raise SilentError(f"it did not begin to answer in {target.answer_secs:g} seconds") from error
+            except (aiohttp.ClientError, OSError) as error:
                 raise BrokenError(str(error) or type(error).__name__) from error
             async with answer:
                 await _pass_back(answer, send, target)
@@ -226,6 +237,22 @@ class Body:
         self.is_gone = True
         if self._task is not None:
             self._task.cancel()
+
+
+class _Attempt:
+    """What became of one request on the way."""
+
+    reused = False
+
+
+def _noting_reuse() -> aiohttp.TraceConfig:
+    async def note(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+        if context.trace_request_ctx is not None:
+            context.trace_request_ctx.reused = True
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(note)
+    return tracing
 
 
 def _nothing() -> None:

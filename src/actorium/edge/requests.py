@@ -1,4 +1,4 @@
-"""Which requests are for the web server of a run, and what they ask of it."""
+"""Which requests are for the web server of a run or for a Standby server, and what they ask of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Protocol
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from actorium.domain.web_addresses import RUNS_PATH, WebAddresses
+from actorium.domain.web_addresses import RUNS_PATH, STANDBY_PATH, WebAddresses
 
-_RUNS_PATH = RUNS_PATH.encode()
+_RUNS_PATH, _STANDBY_PATH = RUNS_PATH.encode(), STANDBY_PATH.encode()
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -44,9 +44,10 @@ class Server(Protocol):
 class WebRouter:
     """Finds the application of a request by its host name or path; ``None`` for the server's own ones."""
 
-    def __init__(self, addresses: WebAddresses, runs: Server) -> None:
+    def __init__(self, addresses: WebAddresses, runs: Server, standby: Server) -> None:
         self._addresses = addresses
         self._runs = runs
+        self._standby = standby
 
     def find(self, scope: Scope) -> ASGIApp | None:
         """Who serves a request or websocket."""
@@ -54,8 +55,12 @@ class WebRouter:
         host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
         if (slug := self._addresses.run_slug(host)) is not None:
             return _application(self._runs.serve, Place(slug, raw_path))
+        if (label := self._addresses.standby_label(host)) is not None:
+            return _application(self._standby.serve, Place(label, raw_path))
         if raw_path.startswith(_RUNS_PATH):
             return _application(self._runs.serve, _below(RUNS_PATH, raw_path))
+        if raw_path.startswith(_STANDBY_PATH):
+            return _application(self._standby.serve, _below(STANDBY_PATH, raw_path))
         return None
 
 

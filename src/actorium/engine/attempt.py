@@ -10,8 +10,9 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from actorium.domain.models import TERMINAL_STATUSES, Attempt, JobStatus, Origin, Run, StopReason
+from actorium.domain.models import TERMINAL_STATUSES, Attempt, JobStatus, Run, StopReason, Wanted
 from actorium.domain.pricing import cpu_cores
+from actorium.domain.standby import STOP_WINDOW_MS
 from actorium.domain.states import (
     Finish,
     Launch,
@@ -22,6 +23,7 @@ from actorium.domain.states import (
     Stop,
     TimeOut,
     Wait,
+    WindDown,
     plan,
     recent,
 )
@@ -31,7 +33,7 @@ from actorium.engine.readiness import until_ready
 from actorium.kit import Tasks, wait_until
 from actorium.runtimes import Exit, Handle, Phase, StartError, Usage
 from actorium.services.events import Event, SystemInfo
-from actorium.services.topics import job_topic, run_topic
+from actorium.services.topics import STANDBY_TOPIC, job_topic, run_topic
 from actorium.storage import jobs, web_servers
 from actorium.storage.db import Tx
 
@@ -141,8 +143,10 @@ class LiveRun:
                 await self._notify(step)
             case TimeOut():
                 await self._time_out()
-            case Stop(kill):
-                self._stop(kill=kill)
+            case WindDown():
+                await self._wind_down()
+            case Stop(kill, grace_secs):
+                self._stop(kill=kill, grace_secs=grace_secs)
                 await self._changed.wait()
             case Park():
                 await self._park()
@@ -210,13 +214,21 @@ class LiveRun:
         host, port, running_at = run.web_server_host, run.web_server_port, run.running_at
         if host is None or port is None or running_at is None:
             return
-        is_standby = run.meta.origin == Origin.STANDBY
+        is_standby = run.standby is not None
         found = await until_ready(self._parts.clock, self._parts.find_web_server, host, port, is_standby=is_standby)
 
         async def op(tx: Tx) -> bool:
-            return await web_servers.mark_ready(tx, run.id, running_at, found)
+            idle_ms = None if run.standby is None else run.standby.idle_timeout_secs * 1000
+            idle_at = None if idle_ms is None else self._parts.clock.now_ms() + idle_ms
+            return await web_servers.mark_ready(tx, run.id, running_at, found, idle_at)
 
         await self._insist("note that the web server answers", lambda: self._parts.db.write("ready", op))
+        self._changed.set()
+        self._signal_standby()
+
+    def _signal_standby(self) -> None:
+        if self._run.standby is not None:
+            self._parts.signals.send(STANDBY_TOPIC)
 
     async def _await_exit(self, handle: Handle) -> None:
         ended = await self._insist("wait for the process", lambda: self._parts.runtime.wait(handle))
@@ -319,11 +331,26 @@ class LiveRun:
 
         await self._parts.db.write("time out run", op)
 
-    def _stop(self, *, kill: bool) -> None:
+    async def _wind_down(self) -> None:
+        now = self._parts.clock.now_ms()
+
+        async def op(tx: Tx) -> Run | None:
+            current = await jobs.get_run(tx, self._run.id, for_update=True)
+            if current is None or current.wanted is not Wanted.RUN or current.idle_at is None or current.idle_at > now:
+                return None
+            stop = {"wanted": Wanted.STOP, "stop_at": now + STOP_WINDOW_MS, "stop_reason": StopReason.IDLE}
+            return await jobs.update(tx, current.id, {JobStatus.RUNNING}, **stop)
+
+        if (stopping := await self._parts.db.write("wind down Standby run", op)) is not None:
+            await self._say(_REPLACED_LINE if stopping.is_retired else _IDLE_LINE)
+            self._signal_standby()
+
+    def _stop(self, *, kill: bool, grace_secs: float | None) -> None:
         if self._handle is None or self._stopping_kill is kill or self._stopping_kill:
             return
         self._stopping_kill = kill
-        grace_secs = 0.0 if kill else self._parts.settings.stop_grace_secs
+        wait_secs = self._parts.settings.stop_grace_secs if grace_secs is None else grace_secs
+        grace_secs = 0.0 if kill else wait_secs
         handle = self._handle
         stop = self._insist("stop the process", lambda: self._parts.runtime.stop(handle, grace_secs))
         self._tasks.spawn("stop", stop)
@@ -430,9 +457,13 @@ class LiveRun:
         await self._parts.logs.finish(self._run.id)
         self._parts.events.close_run(self._run.id)
         self._parts.signals.send(job_topic(self._run.id))
+        self._signal_standby()
 
 
 _LOSS_LINE = "The process is gone, and nobody saw how it ended; continuing the run in a new one."
+_IDLE_LINE = "Actor Standby server was idle for too long, finishing run."
+"""The platform's own words. docs: runs, section 8."""
+_REPLACED_LINE = "Actor Standby server was replaced, finishing run."
 _RELAUNCH_LINES = {
     "migration_count": "Continuing the run in a new process.",
     "reboot_count": "Rebooting the run: starting a new process.",

@@ -10,6 +10,7 @@ from actorium.domain.environment import Surroundings, run_environment
 from actorium.domain.input_schemas.validation import has_secrets
 from actorium.domain.input_secrets import key_variables
 from actorium.domain.models import Actor, Build, JobStatus, Run, RunStats, Wanted
+from actorium.domain.standby import START_MS
 from actorium.domain.times import iso, iso_or_none
 from actorium.engine.parts import Parts
 from actorium.engine.ports import LOOPBACK, NoPortError
@@ -108,6 +109,7 @@ async def _launch(
             "web_server_host": LOOPBACK,
             "web_server_port": port,
             "is_container_server_ready": False,
+            "idle_at": None if run.standby is None else now + START_MS + run.standby.idle_timeout_secs * 1000,
         }
 
         async def op(tx: Tx) -> Run | None:

@@ -101,6 +101,8 @@ class Metamorphs:
             current = await jobs.get_run(tx, run.id, for_update=True)
             if current is None or current.status not in (JobStatus.READY, JobStatus.RUNNING):
                 return current, False
+            if current.wanted is Wanted.STOP:  # an idle Standby run that is being ended
+                return current, False
             if len(current.metamorphs) >= MAX_METAMORPHS:
                 raise ApiError(
                     ErrorType.MAX_METAMORPHS_EXCEEDED, f"A run can metamorph at most {MAX_METAMORPHS} times."

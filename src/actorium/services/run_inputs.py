@@ -33,6 +33,10 @@ class ReadyInput(msgspec.Struct, frozen=True):
     sealed_secrets: str | None
 
 
+NO_INPUT = ReadyInput(None, {}, None)
+"""That of a run that is given none at all."""
+
+
 class RunInputs:
     """Makes inputs ready for their runs."""
 

@@ -8,7 +8,18 @@ from typing import Protocol
 from actorium.domain.charges import counts_items, first_counts
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.inputs import RunInput
-from actorium.domain.models import Actor, Build, GeneralAccess, JobStatus, Meta, Run, RunStats, StartKey, Wanted
+from actorium.domain.models import (
+    Actor,
+    Build,
+    GeneralAccess,
+    JobStatus,
+    Meta,
+    Run,
+    RunStats,
+    StandbyTerms,
+    StartKey,
+    Wanted,
+)
 from actorium.domain.permissions import resolved_level
 from actorium.domain.queueing import queue_rank
 from actorium.domain.storages import StorageSchemas
@@ -18,7 +29,7 @@ from actorium.services.budgets import Budgets
 from actorium.services.charging import Change, Charging
 from actorium.services.permissions import check_start, grants_of
 from actorium.services.queueing import admit
-from actorium.services.run_inputs import RunInputs
+from actorium.services.run_inputs import NO_INPUT, RunInputs
 from actorium.services.run_options import (
     RunSettings,
     StartOptions,
@@ -102,16 +113,21 @@ class RunStarts:
         meta: Meta,
         *,
         task_id: str | None = None,
+        standby: StandbyTerms | None = None,
+        with_input: bool = True,
     ) -> Run:
         """Write a new run down as READY with its storages and input, all in one transaction.
 
         For a run of a task (``task_id``), ``asked`` and ``body`` have the task's options and input in them.
+        A run of a Standby server (``standby``) may be started without any input, not even its schema's defaults.
         """
         check_options(asked)
         actor = await self._actors.resolve(principal, actor_reference)
         defaults = actor.default_run_options
         build = await self._builds.resolve_build(actor, chosen_build(asked, defaults))
-        given = await self._inputs.prepare(principal.user_id, actor.id, build, body)
+        given = NO_INPUT
+        if with_input:
+            given = await self._inputs.prepare(principal.user_id, actor.id, build, body)
         memory, warning = memory_by_input(asked, defaults, build, given.values)
         options = resolve_options(asked, defaults, build, self._settings, memory)
         now = self._clock.now_ms()
@@ -181,6 +197,7 @@ class RunStarts:
                 sealed_secrets=given.sealed_secrets,
                 permission_level=level,
                 storage_grants=grants,
+                standby=standby,
             )
             await jobs.insert_run(tx, run)
             if counts_items(counts):

@@ -306,6 +306,8 @@ class Runs:
             current = await jobs.get_run(tx, run.id, for_update=True)
             if current is None or current.status in TERMINAL_STATUSES or current.status is not _S.RUNNING:
                 return current
+            if current.wanted is Wanted.STOP:
+                return current
             # In an open migration window a reboot means that the Actor is ready to move; after a metamorph there is
             # a new process anyway.
             pending = current.wanted in (Wanted.MIGRATE, Wanted.METAMORPH)

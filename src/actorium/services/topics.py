@@ -8,6 +8,9 @@ RUNS_TOPIC = "runs"
 CHILD_ABORTS_TOPIC = "child-aborts"
 """Signalled when the children of a run are to be aborted."""
 
+STANDBY_TOPIC = "standby"
+"""Signalled when a run of a Standby server begins to serve requests or ends."""
+
 
 def run_topic(run_id: str) -> str:
     """Signalled when something else is wanted of a live run."""

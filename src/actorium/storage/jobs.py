@@ -16,6 +16,7 @@ from actorium.domain.models import (
     Run,
     RunOptions,
     RunStats,
+    StandbyTerms,
     StopReason,
     Wanted,
 )
@@ -35,6 +36,8 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "is_status_message_terminal": bool,
     "is_platform_message": bool,
     "is_container_server_ready": bool,
+    "is_retired": bool,
+    "standby": msgspec.json.Decoder(StandbyTerms).decode,
     "meta": msgspec.json.Decoder(Meta).decode,
     "options": msgspec.json.Decoder(RunOptions).decode,
     "stats": msgspec.json.Decoder(RunStats).decode,
@@ -55,6 +58,7 @@ _JSON = {
     "metamorphs",
     "pricing_info",
     "charged_event_counts",
+    "standby",
 }
 
 

@@ -27,12 +27,16 @@ async def find_web_server(tx: Tx, slug: str) -> WebServer | None:
     return WebServer(row["id"], JobStatus(row["status"]), row["web_server_host"], row["web_server_port"])
 
 
-async def mark_ready(tx: Tx, run_id: str, running_at: int, host: str) -> bool:
-    """Note that the web server of the attempt of ``running_at`` answers at ``host``; false once that is over."""
+async def mark_ready(tx: Tx, run_id: str, running_at: int, host: str, idle_at: int | None) -> bool:
+    """Note that the web server of the attempt of ``running_at`` answers at ``host``; false once that is over.
+
+    ``idle_at`` is when a run of a Standby server is idle, should no request come; ``None`` for others.
+    """
     changed = await tx.execute(
-        "UPDATE runs SET is_container_server_ready = 1, web_server_host = ? "
+        "UPDATE runs SET is_container_server_ready = 1, web_server_host = ?, idle_at = ? "
         "WHERE id = ? AND running_at = ? AND status IN ('RUNNING', 'TIMING-OUT', 'ABORTING')",
         host,
+        idle_at,
         run_id,
         running_at,
     )

@@ -191,6 +191,9 @@ CREATE TABLE runs (
   web_server_host TEXT,
   web_server_port INTEGER,
   is_container_server_ready SMALLINT NOT NULL DEFAULT 0,
+  standby_json TEXT,
+  idle_at BIGINT,
+  is_retired SMALLINT NOT NULL DEFAULT 0,
   queued_at BIGINT NOT NULL,
   queue_rank BIGINT NOT NULL,
   memory_mbytes BIGINT NOT NULL,
@@ -229,6 +232,8 @@ CREATE TABLE maintenance (
   name TEXT PRIMARY KEY,
   since BIGINT NOT NULL
 );
+CREATE INDEX runs_standby ON runs (actor_id, user_id) WHERE origin = 'STANDBY' AND
+  status IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING');
 
 CREATE TABLE attempts (
   id TEXT PRIMARY KEY,
