@@ -72,6 +72,8 @@ CASES: list[tuple[Fields, Any, str | None]] = [
     (field("object", additionalProperties=False, properties={"a": field("string")}), {"b": 1},
      "Property input.k.b is not allowed."),
     (field("object", additionalProperties=False), {"b": 1, "c": 2}, "Property input.k.b is not allowed."),
+    (field("object", properties={"": field("object", properties={"c": field("object", additionalProperties=False)})}),
+     {"": {"c": {"q": 1}}}, "Property input.k.c. is not allowed."),
     (field("object", required=["a"], properties={"a": field("string")}), {}, "Field input.k.a is required"),
     (field("array", "requestListSources"),
      [{"url": "ftp://a"}, {"url": "HTTP://a"}, {"requestsFromUrl": "http://b"}, {}],

@@ -23,14 +23,14 @@ def sentence(root: str, path: Sequence[str | int], violation: dict[str, Any]) ->
     return f"Field {_place(root, path)} {message}"
 
 
-def schema_at(schema: Any, path: Sequence[str | int]) -> dict[str, Any]:
-    """The schema at a path of the validator's, which leaves out empty names: then there may be nothing."""
+def object_at(value: Any, path: Sequence[str | int]) -> dict[str, Any]:
+    """The object at a path of the validator's, which leaves out empty names: then there may be nothing."""
     try:
         for part in path:
-            schema = schema[part]
+            value = value[part]
     except (LookupError, TypeError):
         return {}
-    return schema if isinstance(schema, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def types_of(schema: dict[str, Any]) -> str:

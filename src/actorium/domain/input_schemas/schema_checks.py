@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actorium.domain.input_schemas.fields import closed, definition_of, kind_of_field, one_of
-from actorium.domain.input_schemas.messages import schema_at, sentence, types_of
+from actorium.domain.input_schemas.messages import object_at, sentence, types_of
 from actorium.domain.javascript_patterns import compile_pattern
 from actorium.domain.json_schemas import Found, compile_schema, found_violations
 
@@ -105,7 +105,7 @@ def _check(definition: dict[str, Any], value: Any, root: str) -> None:
 
         path, schema_path, violation = min(found, key=rank)
         if violation["keyword"] == "type":
-            violation = {**violation, "message": f"must be {types_of(schema_at(definition, schema_path[:-1]))}"}
+            violation = {**violation, "message": f"must be {types_of(object_at(definition, schema_path[:-1]))}"}
         raise _broken(sentence(root, path, violation))
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.input_schemas.field_checks import check_field
-from actorium.domain.input_schemas.messages import schema_at, sentence, types_of
+from actorium.domain.input_schemas.messages import object_at, sentence, types_of
 from actorium.domain.input_secrets import is_encrypted_for
 from actorium.domain.javascript_patterns import translate
 from actorium.domain.json_schemas import Found, Validator, compile_schema, first_violation, found_violations
@@ -157,7 +157,7 @@ def _ajv_rank(found: Found) -> list[tuple[int, str]]:
 
 def _words(field: dict[str, Any], name: str, value: Any, found: Found) -> str:
     path, schema_path, violation = found
-    place = schema_at(field, schema_path[:-1])
+    place = object_at(field, schema_path[:-1])
     keyword = str(schema_path[-1])
     own = place.get("errorMessage")
     if isinstance(own, dict) and isinstance(own.get(keyword), str):
@@ -165,9 +165,7 @@ def _words(field: dict[str, Any], name: str, value: Any, found: Found) -> str:
     # The validator knows the schema in its own spelling; people know the Actor's.
     if keyword == "additionalProperties" and not violation["params"]:
         # Where no property is allowed the validator names none.
-        for part in path:
-            value = value[part]
-        violation = {**violation, "params": {"additionalProperty": next(iter(value))}}
+        violation = {**violation, "params": {"additionalProperty": next(iter(object_at(value, path)), "")}}
     if keyword == "type":
         violation = {**violation, "message": f"must be {types_of(place)}"}
     elif keyword == "pattern" and "pattern" in place:
