@@ -30,17 +30,19 @@ SDK = "apify/actor-python:3.11-sdk"
 NODE = "apify/actor-node:20"
 PROGRAM = "actorium-test/program:1"
 MISSING = "actorium-test/missing:1"
-_PREFIX = Path(sys.base_prefix).resolve()
 _STDLIB = Path(os.__file__).resolve().parent
 _SITE = Path(pytest.__file__).resolve().parents[1]
 _SKIPPED = {"test", "tests", "idlelib", "tkinter", "turtledemo", "site-packages", "dist-packages", "lib2to3"}
+# Where a Python looks for packages by itself differs between Debian's and others.
+_PACKAGES = Path("/opt/packages")
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _LIBRARY = re.compile(r"(?:=> )?(/\S+) \(0x")
 
 _PYTHON_DOCKERFILE = """FROM scratch
 ADD rootfs.tar.gz /
 ENV PATH=/usr/local/bin:/bin PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-PIP_ROOT_USER_ACTION=ignore SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt LANG=C.UTF-8
+PYTHONPATH=/opt/packages PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore \
+SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt LANG=C.UTF-8
 WORKDIR /usr/src/app
 CMD ["python", "-m", "src"]
 """
@@ -166,7 +168,6 @@ def _python_rootfs(*packages: str) -> bytes:
     root = _RootFs()
     python = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}").resolve()
     files = [path for path in _tree(_STDLIB, _SKIPPED) if not path.name.endswith(".a")]
-    target = _STDLIB / "site-packages"
     for path in files:
         root.file(path.resolve(), str(path))
     root.file(python, str(python))
@@ -175,12 +176,9 @@ def _python_rootfs(*packages: str) -> bytes:
         for entry in importlib.metadata.files(name) or ():
             source = Path(str(entry.locate())).resolve()
             if source.is_relative_to(_SITE) and source.is_file():
-                root.file(source, str(target / source.relative_to(_SITE)))
+                root.file(source, str(_PACKAGES / source.relative_to(_SITE)))
                 binaries += [source] if ".so" in source.suffixes else []
     root.libraries_of(binaries)
-    if packages:
-        # Debian's own Python looks elsewhere.
-        root.text(str(target / "sitecustomize.py"), "")
     for name in ("python", "python3"):
         root.link(f"/usr/local/bin/{name}", str(python))
     pip = f"#!{python}\nimport sys\nfrom pip._internal.cli.main import main\nsys.exit(main())\n"
@@ -239,6 +237,8 @@ async def ensure_images(engine: DockerEngine, *, node: bool = False, only: Seque
     }
     if node:
         recipes[NODE] = lambda: {"Dockerfile": _NODE_DOCKERFILE.encode(), "rootfs.tar.gz": _node_rootfs()}
-    for tag, files in recipes.items():
-        if tag not in present and (not only or tag in only):
-            await build(engine, tag, files(), labels)
+    missing = [tag for tag in recipes if tag not in present and (not only or tag in only)]
+    for tag in missing:
+        await build(engine, tag, recipes[tag](), labels)
+    if missing:
+        await engine.call("POST", "images/prune", timeout_secs=120)

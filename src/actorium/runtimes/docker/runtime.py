@@ -372,8 +372,8 @@ class DockerRuntime:
                     usage = usage_of(sample, before.mem_max_bytes if before is not None else 0)
                     if usage is not None:
                         self._usages[handle.attempt_id] = usage
-        except EngineAwayError:
-            # The next call begins anew.
+        except (EngineAwayError, aiodocker.DockerError):
+            # Away, or the container is gone; the next call begins anew.
             return
 
     async def list_managed(self) -> list[Handle]:
