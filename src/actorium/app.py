@@ -37,6 +37,7 @@ from actorium.api.run_extensions import RunExtensionRoutes
 from actorium.api.run_shapes import RunShapes
 from actorium.api.run_sync import RunSync
 from actorium.api.runs import RunRoutes
+from actorium.api.store import StoreRoutes
 from actorium.api.tasks import TaskRoutes
 from actorium.builders.chosen import ChosenBuilder
 from actorium.builders.docker import DockerBuilder
@@ -94,6 +95,7 @@ from actorium.services.runs import Runs
 from actorium.services.standby import Standby
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
+from actorium.services.store import Store
 from actorium.services.tasks import Tasks
 from actorium.services.versions import Versions
 from actorium.services.web_servers import WebServers
@@ -384,6 +386,7 @@ class Platform:
             *AccountRoutes(self.accounts, limits, self.reads.usage, self.budgets).routes(),
             *ActorRoutes(self.actors, addresses, versions).routes(),
             *ApprovalRoutes(Approvals(self.db, self.clock), self.actors).routes(),
+            *StoreRoutes(Store(self.db, self.clock)).routes(),
             *BuildRoutes(self.builds, self.actors, self.clock, logs, self.prices).routes(),
             *InputRoutes(self.inputs, self.actors, self.builds).routes(),
             *runs.routes(),

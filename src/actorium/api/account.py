@@ -204,7 +204,8 @@ def _items(quantities: Quantities, prices: Prices) -> dict[str, dict[str, Any]]:
 
 def _profile(user: User) -> dict[str, Any]:
     # The CLI reads profile.name without a check.
-    return {"name": user.username}
+    unknown = ("bio", "pictureUrl", "githubUsername", "websiteUrl", "twitterUsername")
+    return {"name": user.username, **dict.fromkeys(unknown)}
 
 
 def _feature(name: str) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from actorium.api.actor_shapes import build_shape, build_short_shape
-from actorium.api.http import Call, Route, data_response
+from actorium.api.http import Call, Route, data_response, json_response
 from actorium.api.logs import Logs
 from actorium.api.runs import request_meta, wait_secs
 from actorium.api.shapes import page
-from actorium.domain.models import Actor, Build
+from actorium.domain.actor_openapi import openapi_of
+from actorium.domain.errors import ApiError, ErrorType
+from actorium.domain.models import Actor, Build, JobStatus
 from actorium.domain.usage import Prices
 from actorium.kit import Clock
 from actorium.services.actors import Actors
@@ -39,6 +41,10 @@ class BuildRoutes:
             Route("POST", actor, "actors_builds_post", self.start),
             Route("GET", f"{actor}/default", "actor_build_default_get", self.get_default, public=True),
             Route("GET", f"{actor}/{{buildId}}", "actors_build_get", self.get_of_actor, public=True),
+            Route("GET", f"{build}/openapi.json", "actorBuild_openapi_json_get", self.openapi, public=True),
+            Route(
+                "GET", f"{actor}/{{buildId}}/openapi.json", "actor_openapi_json_get", self.openapi_of_actor, public=True
+            ),
             Route("POST", f"{actor}/{{buildId}}/abort", "actors_build_abort_post", self.abort_of_actor),
         ]
 
@@ -93,6 +99,25 @@ class BuildRoutes:
         actor = await self._actors.resolve(call.principal_or_none, call.path["actorId"])
         build = await self._builds.get_of_actor(actor, "default")
         return await self._answer(call, await self._builds.wait(build, wait))
+
+    async def openapi(self, call: Call) -> Response:
+        """How to run a build's Actor over HTTP, as an OpenAPI document, bare."""
+        build = await self._builds.get(call.principal_or_none, call.path["buildId"])
+        return await self._document(call, await self._actors.get(build.actor_id), build)
+
+    async def openapi_of_actor(self, call: Call) -> Response:
+        """The same by way of the Actor; ``default`` is the build that runs use."""
+        actor = await self._actors.resolve(call.principal_or_none, call.path["actorId"])
+        return await self._document(call, actor, await self._builds.get_of_actor(actor, call.path["buildId"]))
+
+    async def _document(self, call: Call, actor: Actor, build: Build) -> Response:
+        if build.status is not JobStatus.SUCCEEDED:
+            raise ApiError(
+                ErrorType.RECORD_NOT_FOUND,
+                f"Build {build.build_number} has status {build.status}: only a succeeded one has an OpenAPI document.",
+            )
+        username = await self._actors.owner_name(actor)
+        return json_response(openapi_of(actor, username, build, call.public_base_url))
 
     async def abort(self, call: Call) -> Response:
         """Abort a build; a finished one stays as it is."""

@@ -129,6 +129,11 @@ class Actor(msgspec.Struct, frozen=True):
     fields: dict[str, Any]
 
     @property
+    def is_public(self) -> bool:
+        """Whether everybody may see and run it."""
+        return bool(self.fields.get("isPublic"))
+
+    @property
     def default_build(self) -> str:
         """The tag or number of the build that runs use unless they ask for another one."""
         return self.default_run_options.get("build") or DEFAULT_TAG

@@ -18,7 +18,7 @@ from actorium.domain.actors import (
     merge_standby,
 )
 from actorium.domain.errors import ApiError, ErrorType, invalid, not_found, refused
-from actorium.domain.models import Actor, ActorStats, Build, JobStatus, Version
+from actorium.domain.models import Actor, ActorStats, Build, JobStatus, User, Version
 from actorium.domain.permissions import PermissionLevel
 from actorium.domain.secrets import Vault
 from actorium.domain.versions import (
@@ -44,11 +44,6 @@ class ActorView(msgspec.Struct, frozen=True):
     tagged_builds: dict[str, Build]
     stats: ActorStats
     is_own: bool
-
-
-def is_public(actor: Actor) -> bool:
-    """Whether everybody may see and run the Actor."""
-    return bool(actor.fields.get("isPublic"))
 
 
 AfterDeletion = Callable[[str, Sequence[str]], Awaitable[None]]
@@ -96,7 +91,7 @@ class Actors:
             return by_id
 
         actor = await self._db.read("resolve Actor", op)
-        if actor is None or not (is_public(actor) or (principal is not None and principal.owns(actor.user_id))):
+        if actor is None or not (actor.is_public or (principal is not None and principal.owns(actor.user_id))):
             raise not_found("Actor")
         return actor
 
@@ -117,6 +112,15 @@ class Actors:
         if actor is None:
             raise not_found("Actor")
         return actor
+
+    async def owner_name(self, actor: Actor) -> str:
+        """The username of an Actor's owner."""
+
+        async def op(tx: Tx) -> User | None:
+            return await accounts.get_user(tx, actor.user_id)
+
+        owner = await self._db.read("owner of Actor", op)
+        return owner.username if owner is not None else ""
 
     async def view(self, principal: Principal | None, actor: Actor) -> ActorView:
         """Everything the Actor's API object shows."""

@@ -10,7 +10,6 @@ from actorium.domain.models import TERMINAL_STATUSES, Actor, Build, JobStatus, M
 from actorium.domain.versions import check_tag, is_build_number
 from actorium.kit import Clock, Signals, new_id, wait_until
 from actorium.services.access import Principal
-from actorium.services.actors import is_public
 from actorium.services.permissions import check_reads_build
 from actorium.services.runs import MAX_WAIT_SECS, LogLifecycle
 from actorium.services.topics import job_topic
@@ -92,7 +91,7 @@ class Builds:
         found = await self._db.read("get build", op)
         if found is not None:
             build, actor = found
-            if actor is not None and is_public(actor):
+            if actor is not None and actor.is_public:
                 return build
             if principal is not None and principal.owns(build.user_id):
                 check_reads_build(principal)

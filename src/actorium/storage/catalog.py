@@ -25,7 +25,8 @@ _SORTS = {
 _RECENT_DAYS = (7, 30, 90)
 
 
-def _actor(row: Row) -> Actor:
+def actor_of(row: Row) -> Actor:
+    """An Actor out of a row of its table."""
     return Actor(
         id=row["id"],
         user_id=row["user_id"],
@@ -54,7 +55,7 @@ async def insert_actor(tx: Tx, actor: Actor) -> None:
     """Store a new Actor; raises ``UniqueViolationError`` when the owner has one of this name."""
     await tx.execute(
         "INSERT INTO actors (id, user_id, name, name_key, created_at, modified_at, default_run_options_json, "
-        "fields_json) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "fields_json, is_public) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         actor.id,
         actor.user_id,
         actor.name,
@@ -63,19 +64,21 @@ async def insert_actor(tx: Tx, actor: Actor) -> None:
         actor.modified_at,
         _encode(actor.default_run_options).decode(),
         _encode(actor.fields).decode(),
+        int(actor.is_public),
     )
 
 
 async def update_actor(tx: Tx, actor: Actor) -> None:
     """Store an Actor's changed fields; raises ``UniqueViolationError`` when the new name is taken."""
     await tx.execute(
-        "UPDATE actors SET name = ?, name_key = ?, modified_at = ?, default_run_options_json = ?, fields_json = ? "
-        "WHERE id = ?",
+        "UPDATE actors SET name = ?, name_key = ?, modified_at = ?, default_run_options_json = ?, fields_json = ?, "
+        "is_public = ? WHERE id = ?",
         actor.name,
         actor.name.lower(),
         actor.modified_at,
         _encode(actor.default_run_options).decode(),
         _encode(actor.fields).decode(),
+        int(actor.is_public),
         actor.id,
     )
 
@@ -83,7 +86,7 @@ async def update_actor(tx: Tx, actor: Actor) -> None:
 async def get_actor(tx: Tx, actor_id: str, *, for_update: bool = False) -> Actor | None:
     """An Actor by id; ``for_update`` makes writers to one Actor take turns."""
     row = await tx.fetchrow(f"SELECT * FROM actors WHERE id = ? {tx.for_update if for_update else ''}", actor_id)
-    return _actor(row) if row is not None else None
+    return actor_of(row) if row is not None else None
 
 
 async def find_actor(tx: Tx, owner: str, name: str) -> Actor | None:
@@ -95,7 +98,7 @@ async def find_actor(tx: Tx, owner: str, name: str) -> Actor | None:
         owner.lower(),
         name.lower(),
     )
-    return _actor(row) if row is not None else None
+    return actor_of(row) if row is not None else None
 
 
 async def list_actors(
@@ -114,7 +117,7 @@ async def list_actors(
         limit,
         offset,
     )
-    found = [(_actor(row), row["username"], await actor_stats(tx, row["id"], now)) for row in rows]
+    found = [(actor_of(row), row["username"], await actor_stats(tx, row["id"], now)) for row in rows]
     return found, total["total"] if total else 0
 
 

@@ -38,8 +38,10 @@ CREATE TABLE actors (
   modified_at BIGINT NOT NULL,
   default_run_options_json TEXT NOT NULL,
   fields_json TEXT NOT NULL,
+  is_public SMALLINT NOT NULL DEFAULT 0,
   UNIQUE (user_id, name_key)
 );
+CREATE INDEX actors_public ON actors (id) WHERE is_public = 1;
 
 -- Actors of others that a user lets run with full permissions.
 CREATE TABLE permission_approvals (
