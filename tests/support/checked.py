@@ -15,7 +15,6 @@ from support.storage_server import Answer
 ACCEPTED = {
     r"\w+_delete media type  is not among .*": "an answer 204 has no body and so no media type",
     r"actors?_(post|put) status 409 is not among .*": "a name that is taken, as the platform answers it",
-    r"users_me_get data: \"plan\" is a required property": "runs do not get it, as the documentation says elsewhere",
     r"\w+ error/type: \"cannot-publish-actor-task\" is not one of .*": "the document has no type for it",
 }
 """Differences from the document that have to be, and why."""
