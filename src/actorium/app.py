@@ -287,7 +287,7 @@ class Platform:
         self.events = Events(self.runs, clock)
         self.prober = Prober()
         self.doors = Doors()
-        self.processes = ProcessRuntime(settings.data_dir / "runs")
+        self.processes = ProcessRuntime(settings.data_dir / "runs", warm_interpreters=settings.warm_interpreters)
         engine = DockerEngine(settings.docker_host)
         self.containers = DockerRuntime(
             engine,

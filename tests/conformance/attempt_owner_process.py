@@ -1,7 +1,7 @@
 """A server's share in an attempt: starts one, prints its handle, and waits to be killed.
 
-Arguments: the runtime's root, the specs as JSON, and when to print: ``started``, ``checkpoint`` (and go on),
-or ``hold`` (print at the checkpoint and stay there).
+Arguments: the runtime's root, the specs as JSON, when to print: ``started``, ``checkpoint`` (and go on),
+or ``hold`` (print at the checkpoint and stay there), and whether in a prepared interpreter: 0 or 1.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from actorium.runtimes import Handle, RunSpec
 from actorium.runtimes.process import ProcessRuntime
 
 
-async def main(root: str, specs: str, moment: str) -> None:
-    runtime = ProcessRuntime(Path(root))
+async def main(root: str, specs_json: str, moment: str, warm: str) -> None:
+    runtime = ProcessRuntime(Path(root), warm_interpreters=int(warm))
     await runtime.open()
+    specs = msgspec.json.decode(specs_json, type=list[RunSpec])
+    if int(warm):
+        assert await runtime.prepare(specs[0].image, {})
 
     def tell(handle: Handle) -> None:
         print(msgspec.json.encode(handle).decode(), flush=True)
@@ -34,7 +37,7 @@ async def main(root: str, specs: str, moment: str) -> None:
         if moment == "started":
             tell(handle)
 
-    await asyncio.gather(*map(start, msgspec.json.decode(specs, type=list[RunSpec])))
+    await asyncio.gather(*map(start, specs))
     await asyncio.Event().wait()
 
 

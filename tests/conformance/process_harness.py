@@ -19,22 +19,39 @@ from conformance.runtimes import (
 
 
 class ProcessHarness:
-    """A process runtime below a temporary directory and Python programs to run in it."""
+    """A process runtime below a temporary directory and Python programs to run in it.
 
-    def __init__(self, folder: Path) -> None:
+    With ``warm`` the programs run in forks of an interpreter that is prepared by ``open``.
+    """
+
+    def __init__(self, folder: Path, *, warm: bool = False) -> None:
+        self.warm = warm
         self.folder = folder
         self.root = folder / "attempts"
         self.app_dir = folder / "app"
         self.app_dir.mkdir(parents=True)
         (self.app_dir / "hello.txt").write_text("hello")
-        self.runtime = ProcessRuntime(self.root)
+        self._program = folder / "program.py"
+        self._program.write_text("import sys\nexec(compile(sys.argv[1], 'program', 'exec'))\n")
+        self.runtime = self.another_runtime()
+
+    def another_runtime(self, **options: int) -> ProcessRuntime:
+        """One more on the same attempts, as after a restart of the server."""
+        return ProcessRuntime(self.root, warm_interpreters=2 if self.warm else 0, **options)
+
+    async def open(self, runtime: ProcessRuntime | None = None) -> None:
+        runtime = runtime or self.runtime
+        await runtime.open()
+        if self.warm:
+            assert await runtime.prepare(self.python("").image, {})
 
     def run_spec(self, command: list[str], *, memory_mbytes: int = 512, env: dict[str, str] | None = None) -> RunSpec:
         image = Image("native", {"app_dir": str(self.app_dir), "command": command})
         return RunSpec(new_id(), new_id(), image, env or {}, memory_mbytes, 1024)
 
     def python(self, code: str, *, memory_mbytes: int = 512, env: dict[str, str] | None = None) -> RunSpec:
-        command = [sys.executable, "-I", "-S", "-c", code]
+        program = [str(self._program)] if self.warm else ["-c"]
+        command = [sys.executable, "-I", "-S", *program, code]
         return self.run_spec(command, memory_mbytes=memory_mbytes, env=env)
 
     def spec(self, act: Act) -> RunSpec:

@@ -16,7 +16,6 @@ import pytest
 from actorium.runtimes import Handle, Phase, RunSpec, StartError
 from actorium.runtimes import process as process_module
 from actorium.runtimes.attempts import AttemptDir, NativeImage
-from actorium.runtimes.process import ProcessRuntime
 from conformance.process_harness import FILL, ProcessHarness, assert_nothing_left, end_of, is_alive, start_tree
 from conformance.runtimes import (
     DEADLINE_SECS,
@@ -36,11 +35,10 @@ async def _await_true(condition: Callable[[], bool]) -> None:
 async def test_a_killed_keeper_takes_its_tree_along(harness: ProcessHarness, spawner_too: bool) -> None:
     handle, pids = await start_tree(harness)
     waiting = asyncio.create_task(harness.runtime.wait(handle))
-    spawner = harness.runtime.spawner_pid
-    assert spawner is not None
     if spawner_too:
-        os.kill(spawner, signal.SIGKILL)
-        await _await_true(lambda: not is_alive(spawner))
+        for spawner in harness.runtime.spawner_pids:
+            os.kill(spawner, signal.SIGKILL)
+            await _await_true(lambda pid=spawner: not is_alive(pid))
         # Without a spawner that adopts it, a process that hides its environment is beyond reach.
         os.kill(pids.pop(_index_of_hidden(pids)), signal.SIGKILL)
     os.kill(harness.keeper_of(handle), signal.SIGKILL)
@@ -51,7 +49,7 @@ async def test_a_killed_keeper_takes_its_tree_along(harness: ProcessHarness, spa
     assert_nothing_left(handle, pids)
     (seen,) = await harness.runtime.inspect([handle])
     assert seen.exit == ended
-    again = ProcessRuntime(harness.root)
+    again = harness.another_runtime()
     assert await again.wait(handle) == await again.stop(handle, 0) == ended
     await again.close()
 
@@ -73,21 +71,22 @@ async def test_a_hung_keeper_does_not_hold_a_stop(harness: ProcessHarness, monke
 
 async def test_a_killed_spawner_is_replaced(harness: ProcessHarness) -> None:
     survivor = await harness.start("import time; print('ready', flush=True); time.sleep(600)")
-    spawner = harness.runtime.spawner_pid
-    assert spawner is not None
-    os.kill(spawner, signal.SIGKILL)
+    spawners = harness.runtime.spawner_pids
+    assert len(spawners) == 1 + harness.warm
+    for spawner in spawners:
+        os.kill(spawner, signal.SIGKILL)
     handle = await harness.start("import os; os._exit(3)")
     assert (await end_of(harness.runtime, handle)).code == 3
-    assert harness.runtime.spawner_pid != spawner
+    assert set(harness.runtime.spawner_pids) - set(spawners)
     assert [seen.phase for seen in await harness.runtime.inspect([survivor])] == [Phase.RUNNING]
     await harness.runtime.stop(survivor, 0)
 
 
 async def test_the_spawner_ends_with_its_server(harness: ProcessHarness) -> None:
-    spawner = harness.runtime.spawner_pid
-    assert spawner is not None
+    spawners = harness.runtime.spawner_pids
+    assert len(spawners) == 1 + harness.warm
     await harness.runtime.close()
-    assert not is_alive(spawner)
+    assert not any(map(is_alive, spawners))
 
 
 async def test_a_second_runtime_takes_over(harness: ProcessHarness) -> None:
@@ -101,7 +100,7 @@ os._exit(8)
     handle = await harness.start(code)
     await read_until(harness.runtime, handle, b"one")
     await harness.runtime.close()
-    second = ProcessRuntime(harness.root)
+    second = harness.another_runtime()
     await second.open()
     assert await second.list_managed() == [handle]
     assert [seen.phase for seen in await second.inspect([handle])] == [Phase.RUNNING]
@@ -120,7 +119,7 @@ def _owner(
 ) -> tuple[subprocess.Popen[bytes], list[Handle]]:
     """A server process of its own, once it has told of ``lines`` attempts."""
     program = Path(__file__).with_name("attempt_owner_process.py")
-    arguments = [str(harness.root), msgspec.json.encode(specs).decode(), moment]
+    arguments = [str(harness.root), msgspec.json.encode(specs).decode(), moment, str(int(harness.warm))]
     owner = subprocess.Popen([sys.executable, str(program), *arguments], stdout=subprocess.PIPE)
     assert owner.stdout is not None
     return owner, [msgspec.json.decode(owner.stdout.readline(), type=Handle) for _ in range(lines)]
@@ -159,7 +158,7 @@ async def test_what_was_not_started_never_starts(harness: ProcessHarness) -> Non
     directory = AttemptDir(harness.root, handle.attempt_id)
     launch = directory.launch_line(spec, msgspec.convert(spec.image.state, NativeImage), 1000)
     with pytest.raises(StartError, match="given up before it started"):
-        await harness.runtime._spawn(directory, launch)
+        await harness.runtime._spawn(directory, launch, harness.runtime._spawner)
     assert not (directory.path / "work/ran").exists()
     assert [seen.phase for seen in await harness.runtime.inspect([handle])] == [Phase.GONE]
 
@@ -186,7 +185,7 @@ async def test_leftovers_of_a_killed_server_are_cleared(harness: ProcessHarness)
     for folder in (mine, harness.root / ".old:def"):
         (folder / "work").mkdir(parents=True)
         (folder / "work").chmod(0o500)
-    again = ProcessRuntime(harness.root)
+    again = harness.another_runtime()
     await again.open()
     await again.close()
     assert list(harness.root.iterdir()) == []

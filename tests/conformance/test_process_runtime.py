@@ -76,8 +76,9 @@ os._exit(4)
 
 
 async def test_output_beyond_the_limit_is_dropped_and_said_so(harness: ProcessHarness) -> None:
-    small = ProcessRuntime(harness.root, max_spool_bytes=200_000)
+    small = harness.another_runtime(max_spool_bytes=200_000)
     code = "import os\nfor i in range(100): os.write(1, b'%099d\\n' % i * 100)\nos._exit(6)"
+    await harness.open(small)
     handle = await small.start(harness.python(code), no_checkpoint)
     data = joined(await read_all(harness.runtime, handle))
     await small.close()
@@ -89,10 +90,10 @@ async def test_output_beyond_the_limit_is_dropped_and_said_so(harness: ProcessHa
 
 async def test_output_that_cannot_be_written_does_not_stop_the_process(harness: ProcessHarness) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    full = ProcessRuntime(harness.root)
+    full = harness.another_runtime()
     resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, before[1]))
     try:
-        await full.open()
+        await harness.open(full)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     code = "import os\nfor i in range(100): os.write(1, b'x' * 9999 + b'\\n')\nos._exit(6)"
@@ -148,10 +149,10 @@ print(json.dumps({
 }))
 """
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    own = ProcessRuntime(harness.root)
+    own = harness.another_runtime()
     with socket.socket() as inheritable:
         inheritable.set_inheritable(True)
-        await own.open()
+        await harness.open(own)
         handle = await own.start(harness.python(code), no_checkpoint)
         seen = json.loads(joined(await read_all(own, handle)))
         ignored = await own.start(harness.run_spec(["grep", "SigIgn", "/proc/self/status"]), no_checkpoint)

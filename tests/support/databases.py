@@ -252,12 +252,12 @@ async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await store.stop()
 
 
-@pytest.fixture
-async def harness(tmp_path: Path) -> AsyncIterator[ProcessHarness]:
-    """An open process runtime; whatever still runs in it at the end is ended."""
-    harness = ProcessHarness(tmp_path)
+@pytest.fixture(params=["cold", "warm"])
+async def harness(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[ProcessHarness]:
+    """An open process runtime, also with a prepared interpreter; whatever still runs in it at the end is ended."""
+    harness = ProcessHarness(tmp_path, warm=request.param == "warm")
     with blockbuster_ctx("actorium"):
-        await harness.runtime.open()
+        await harness.open()
         yield harness
         await harness.runtime.close()
         await end_everything(harness.root)

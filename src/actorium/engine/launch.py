@@ -89,14 +89,16 @@ async def _launch(
 ) -> Launched:
     now = parts.clock.now_ms()
     timeout_at = _timeout_at(run, now, idle_since)
+    own = {var.name: parts.open_secret(var.value) if var.is_secret else var.value for var in around.build.env_vars}
     spec = RunSpec(
         run_id=run.id,
         attempt_id=new_id(),
         image=around.image,
-        env=_environment(parts, run, around, timeout_at),
+        env=_environment(parts, run, around, timeout_at, own),
         memory_mbytes=run.options.memory_mbytes,
         disk_mbytes=run.options.disk_mbytes,
         published_port=port,
+        shared_env=own,
     )
     running: Run | None = None
 
@@ -188,8 +190,9 @@ def _input_keys(parts: Parts, stored: StoredKeys | None) -> dict[str, str]:
     return {} if stored is None else key_variables(parts.open_secret(stored.sealed))
 
 
-def _environment(parts: Parts, run: Run, around: _Surroundings, timeout_at: int | None) -> dict[str, str]:
-    own = {var.name: parts.open_secret(var.value) if var.is_secret else var.value for var in around.build.env_vars}
+def _environment(
+    parts: Parts, run: Run, around: _Surroundings, timeout_at: int | None, own: dict[str, str]
+) -> dict[str, str]:
     token = parts.run_token(run.id)
     secrets = [own[var.name] for var in around.build.env_vars if var.is_secret]
     keys = _input_keys(parts, around.keys)

@@ -29,6 +29,8 @@ class RunSpec(msgspec.Struct, frozen=True):
     ``env`` is the complete environment the platform sets (the image's own comes below it);
     ``memory_mbytes`` limits the whole tree together. A runtime whose attempts have a network of their own
     publishes the port ``ACTOR_WEB_SERVER_PORT`` at ``published_port`` of this machine (0: not at all).
+    ``shared_env`` is the part of ``env`` that is the same in all runs of the image: a runtime may prepare
+    interpreters with it.
     """
 
     run_id: str
@@ -38,6 +40,7 @@ class RunSpec(msgspec.Struct, frozen=True):
     memory_mbytes: int
     disk_mbytes: int
     published_port: int = 0
+    shared_env: dict[str, str] = {}
 
 
 class Handle(msgspec.Struct, frozen=True):

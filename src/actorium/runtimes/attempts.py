@@ -23,6 +23,7 @@ import msgspec
 
 from actorium.runtimes import Exit, Handle, Phase, RunSpec, StartError, Usage
 from actorium.runtimes.files import copy_tree
+from actorium.runtimes.python_commands import python_command
 from actorium.runtimes.shim import keeper, proctree
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -104,6 +105,7 @@ class AttemptDir:
             "directory": str(self.path),
             "cwd": str(_inside(self.path / "work", image.workdir)),
             "command": image.command,
+            "python": python_command(image.command),
             "env": env,
             "memory_mbytes": spec.memory_mbytes,
             "max_spool_bytes": max_spool_bytes,

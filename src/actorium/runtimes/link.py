@@ -20,6 +20,21 @@ _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from shim.spawner import m
 _LEAVE_SECS = 5.0
 
 
+class Boot(msgspec.Struct, frozen=True):
+    """How a spawner's process is started: ``command`` gets the shim's folder and a descriptor as further arguments."""
+
+    command: list[str]
+    env: dict[str, str]
+    cwd: str = "/"
+
+
+def own_boot() -> Boot:
+    """A small one with this program's interpreter."""
+    # Actors get an exact environment; these two only let the interpreter itself start.
+    env = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ}
+    return Boot([sys.executable, "-I", "-S", "-c", _BOOT], env)
+
+
 class Link(asyncio.Protocol):
     """A connection to one keeper. ``closed`` is done once nothing more can come over it."""
 
@@ -111,7 +126,8 @@ def _settle(future: asyncio.Future[Any], value: object) -> None:
 class Spawner:
     """The process that forks keepers; a new one is started whenever the last one is gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, boot: Boot | None = None) -> None:
+        self._boot = boot or own_boot()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._changing = asyncio.Lock()
@@ -131,19 +147,27 @@ class Spawner:
         self._discard()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        # Actors get an exact environment; these two only let the interpreter itself start.
-        env = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _BOOT, str(Path(__file__).parent), str(theirs.fileno())],
+                [*self._boot.command, str(Path(__file__).parent), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
-                cwd="/",
-                env=env,
+                cwd=self._boot.cwd,
+                env=self._boot.env,
             )
         self._socket = ours
+
+    async def first_word(self) -> bytes:
+        """The first message of a spawner that has something to say; empty when it ends without one."""
+        await self.open()
+        if self._socket is None:
+            return b""
+        try:
+            return await asyncio.get_running_loop().sock_recv(self._socket, 4096)
+        except ConnectionError:
+            return b""
 
     async def request(self, kind: bytes, channel: socket.socket) -> None:
         """Hand ``channel`` over with a request: ``S`` forks a keeper for it, ``K`` clears up after dead ones."""

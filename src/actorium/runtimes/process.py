@@ -18,6 +18,7 @@ from actorium.runtimes import (
     Checkpoint,
     Exit,
     Handle,
+    Image,
     LogChunk,
     Observed,
     Phase,
@@ -28,6 +29,7 @@ from actorium.runtimes import (
 from actorium.runtimes.attempts import AttemptDir, Ended, NativeImage, clear_leftovers, list_attempts
 from actorium.runtimes.link import Link, Spawner, first_of
 from actorium.runtimes.shim.spool import read_frames
+from actorium.runtimes.warm import WarmInterpreters
 
 T = TypeVar("T")
 NAME = "process"
@@ -47,13 +49,15 @@ class ProcessRuntime:
     """The ``Runtime`` for images of kind ``native``.
 
     ``root`` holds one directory per attempt and belongs to this runtime; ``max_spool_bytes`` bounds
-    the output kept of one attempt, what comes after is dropped and said so. ``open`` it before use.
+    the output kept of one attempt, what comes after is dropped and said so; ``warm_interpreters`` is for how many
+    images an interpreter with their dependencies imported is kept. ``open`` it before use.
     """
 
-    def __init__(self, root: Path, *, max_spool_bytes: int = 1 << 33) -> None:
+    def __init__(self, root: Path, *, max_spool_bytes: int = 1 << 33, warm_interpreters: int = 0) -> None:
         self._root = root.absolute()
         self._max_spool_bytes = max_spool_bytes
         self._spawner = Spawner()
+        self._warm = WarmInterpreters(warm_interpreters)
         self._links: dict[str, Link] = {}
         self._connecting: dict[str, asyncio.Task[Link | Ended | None]] = {}
         self._unannounced: set[str] = set()
@@ -85,6 +89,7 @@ class ProcessRuntime:
             link.close()
         self._links.clear()
         await self._spawner.close()
+        await self._warm.close()
         for pool in (self._files, self._reads):
             pool.shutdown(wait=False)
 
@@ -95,9 +100,9 @@ class ProcessRuntime:
         return AttemptDir(self._root, handle.attempt_id)
 
     @property
-    def spawner_pid(self) -> int | None:
-        """The process that forks keepers, ``None`` before ``open`` and after ``close``."""
-        return self._spawner.pid
+    def spawner_pids(self) -> list[int]:
+        """The processes that fork keepers; none before ``open`` and after ``close``."""
+        return [pid for spawner in (self._spawner, *self._warm.spawners) if (pid := spawner.pid) is not None]
 
     def capabilities(self) -> Capabilities:
         """What this runtime can do here."""
@@ -107,6 +112,13 @@ class ProcessRuntime:
             enforces_memory=True,
             detail="memory is limited by watching the processes of a run, 2 to 10 times a second",
         )
+
+    async def prepare(self, image: Image, shared_env: dict[str, str]) -> bool:
+        """Get an interpreter ready for runs of ``image``, as its first start does; returns whether there is one."""
+        native = msgspec.convert(image.state, NativeImage)
+        self._warm.take(native, shared_env)
+        await self._warm.ready()
+        return self._warm.take(native, shared_env) is not None
 
     async def start(self, spec: RunSpec, checkpoint: Checkpoint) -> Handle:
         """Start the attempt and return once its main process exists; see ``Runtime.start``."""
@@ -127,15 +139,16 @@ class ProcessRuntime:
         finally:
             self._unannounced.discard(spec.attempt_id)
         try:
-            await self._spawn(directory, launch)
+            await self._spawn(directory, launch, self._warm.take(image, spec.shared_env) or self._spawner)
         except StartError:
             await self._in_thread(directory.delete)
             raise
         return handle
 
-    async def _spawn(self, directory: AttemptDir, launch: bytes) -> None:
-        for _ in range(2):
-            link = await self._fork_keeper()
+    async def _spawn(self, directory: AttemptDir, launch: bytes, first: Spawner) -> None:
+        # Both kinds of spawner may have died just now, unnoticed.
+        for spawner in (first, self._spawner, self._spawner):
+            link = await self._fork_keeper(spawner)
             link.write(launch)
             try:
                 await first_of(link.started, link.closed, timeout_secs=_START_SECS)
@@ -159,12 +172,12 @@ class ProcessRuntime:
         await self._stop(directory, 0)
         raise StartError("The Actor's process cannot be started: its keeper ended before it")
 
-    async def _fork_keeper(self) -> Link:
+    async def _fork_keeper(self, spawner: Spawner) -> Link:
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setblocking(False)
             link = await self._connected(ours)
-            await self._spawner.request(b"S", theirs)
+            await spawner.request(b"S", theirs)
         return link
 
     async def _connected(self, connection: socket.socket) -> Link:

@@ -24,6 +24,16 @@ IGNORED_SIGNALS = (
 )
 """What a keeper ignores and an Actor does not."""
 
+
+class BecameMainProcess(BaseException):
+    """Raised in a fork of a prepared interpreter: it is the main process now, and runs the program at the top."""
+
+    def __init__(self, spec: dict[str, Any], report: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.report = report
+
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -53,23 +63,40 @@ def default_signals() -> None:
 def execute(spec: dict[str, Any], keeper: int, output: int, report: int) -> NoReturn:
     """Become ``spec["command"]``; if that fails, write why to ``report`` and exit."""
     try:
-        os.setsid()
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != keeper:
-            os._exit(127)
-        _raise_oom_score()
-        null = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((null, 0), (output, 1), (output, 2)):
-            os.dup2(source, target)
-        for number in IGNORED_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        os.umask(0o022)
-        os.chdir(spec["cwd"])
+        _become_leader(spec["cwd"], keeper, output)
         _exec(spec["command"], spec["env"])
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-        os.write(report, json.dumps(f"{where}{reason}").encode())
+        _refuse(error, report)
+
+
+def go_on(spec: dict[str, Any], keeper: int, output: int, report: int) -> NoReturn:
+    """Become ``spec["python"]``, in the interpreter this process is a fork of, by raising ``BecameMainProcess``."""
+    try:
+        _become_leader(spec["cwd"], keeper, output)
+    except OSError as error:
+        _refuse(error, report)
+    raise BecameMainProcess(spec, report)
+
+
+def _become_leader(cwd: str, keeper: int, output: int) -> None:
+    os.setsid()
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != keeper:
+        os._exit(127)
+    _raise_oom_score()
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    for number in IGNORED_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    os.umask(0o022)
+    os.chdir(cwd)
+
+
+def _refuse(error: OSError | ValueError, report: int) -> NoReturn:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+    os.write(report, json.dumps(f"{where}{reason}").encode())
     os._exit(127)
 
 

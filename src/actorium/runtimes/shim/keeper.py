@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from . import child, proctree
@@ -31,9 +32,16 @@ _KILL_PAUSE_SECS = (0.001, 0.1)
 _RECORD_PAUSE_SECS = 0.5
 _NEVER = float("inf")
 
+Become = Callable[[dict[str, Any], int, int, int], NoReturn]
+"""``child.execute`` or ``child.go_on``."""
 
-def keep(channel: socket.socket) -> NoReturn:
-    """Live as the keeper of the attempt described by the first line of ``channel``. Never returns."""
+
+def keep(channel: socket.socket, become: Become) -> NoReturn:
+    """Live as the keeper of the attempt described by the first line of ``channel``. Never returns.
+
+    With ``become`` its fork turns into the main process; in a prepared interpreter that leaves by an exception.
+    """
+    is_keeper = True
     try:
         os.setsid()
         null = os.open(os.devnull, os.O_RDWR)
@@ -46,14 +54,21 @@ def keep(channel: socket.socket) -> NoReturn:
         if line is not None:
             spec = json.loads(line)
             os.chdir(spec["directory"])
-            _guarded(channel, spec)
+            _guarded(channel, spec, become)
+    except child.BecameMainProcess:
+        is_keeper = False
+        raise
     finally:
-        os._exit(0)
+        if is_keeper:
+            os._exit(0)
+    raise AssertionError("unreachable")
 
 
-def _guarded(channel: socket.socket, spec: dict[str, Any]) -> None:
+def _guarded(channel: socket.socket, spec: dict[str, Any], become: Become) -> None:
     try:
-        Keeper(channel, spec).run()
+        Keeper(channel, spec, become).run()
+    except child.BecameMainProcess:
+        raise
     except BaseException:  # noqa: BLE001  reported by the server as the reason of the loss
         # Nothing may stay behind unrecorded: end the tree, leave the reason, let the server report it.
         import traceback  # seldom needed: no keeper pays for it before
@@ -114,8 +129,9 @@ class Connection:
 class Keeper:
     """The life of one attempt."""
 
-    def __init__(self, channel: socket.socket, spec: dict[str, Any]) -> None:
+    def __init__(self, channel: socket.socket, spec: dict[str, Any], become: Become) -> None:
         self._spec = spec
+        self._become = become
         self._connections: dict[int, Connection] = {}
         self._poll = select.poll()
         self._add(channel)
@@ -168,7 +184,7 @@ class Keeper:
         keeper = os.getpid()
         self._main = os.fork()
         if self._main == 0:
-            child.execute(self._spec, keeper, output, write_report)
+            self._become(self._spec, keeper, output, write_report)
         os.close(output)
         os.close(write_report)
         os.symlink(proctree.identity(self._main), "main")

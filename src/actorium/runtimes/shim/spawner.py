@@ -2,6 +2,7 @@
 
 A server sends one byte and a socket per request: ``S`` forks a keeper that talks over the socket,
 ``K`` kills what crashed keepers left behind and answers on it. Gone when the server is.
+In a prepared interpreter (``zygote``) the main process of each attempt leaves ``main`` by an exception.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _PAUSE_SECS = 0.002
 _INT_BYTES = 4
 
 
-def main(descriptor: int) -> None:
-    """Serve the socket ``descriptor`` until its other end is closed."""
+def main(descriptor: int, become: keeper.Become = child.execute) -> None:
+    """Serve the socket ``descriptor`` until its other end is closed; ``become`` turns a fork into a main process."""
     os.set_inheritable(descriptor, False)
     server = socket.socket(fileno=descriptor)
     child.default_signals()
@@ -55,9 +56,10 @@ def main(descriptor: int) -> None:
                 pid = os.fork()
                 if pid == 0:
                     signal.set_wakeup_fd(-1)
-                    for own in (woken, wake, server.fileno()):
+                    for own in (woken, wake):
                         os.close(own)
-                    keeper.keep(channel)
+                    server.close()
+                    keeper.keep(channel, become)
                 keepers.add(pid)
 
 
