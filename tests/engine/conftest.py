@@ -84,6 +84,7 @@ class Engine:
     logs: LogStore
     starts: RunStarts
     runs: Runs
+    charging: Charging
     migrations: RunMigrations
     signals: Signals
     parts: Parts
@@ -221,7 +222,7 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
         find_web_server=servers.find,
     )
     migrations = RunMigrations(db, clock, signals, 30)
-    made = Engine(clock, runtime, events, db, logs, starts, runs, migrations, signals, parts, actor, servers)
+    made = Engine(clock, runtime, events, db, logs, starts, runs, charging, migrations, signals, parts, actor, servers)
     await made.supervisor.start()
     yield made
     await made.supervisor.stop()
