@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
-import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -27,6 +24,7 @@ from actorium.api.builds import BuildRoutes
 from actorium.api.charging import ChargeRoutes
 from actorium.api.connections import KEEP_ALIVE_SECS, Connection
 from actorium.api.datasets import DatasetRoutes
+from actorium.api.event_resources import EventResources
 from actorium.api.http import Api, Route, mount
 from actorium.api.inputs import InputRoutes
 from actorium.api.key_value_stores import KeyValueStoreRoutes
@@ -37,8 +35,10 @@ from actorium.api.run_extensions import RunExtensionRoutes
 from actorium.api.run_shapes import RunShapes
 from actorium.api.run_sync import RunSync
 from actorium.api.runs import RunRoutes
+from actorium.api.schedules import ScheduleRoutes
 from actorium.api.store import StoreRoutes
 from actorium.api.tasks import TaskRoutes
+from actorium.api.webhooks import WebhookRoutes
 from actorium.builders.chosen import ChosenBuilder
 from actorium.builders.docker import DockerBuilder
 from actorium.builders.native import NativeBuilder
@@ -60,8 +60,11 @@ from actorium.engine.child_aborts import ChildAborts
 from actorium.engine.parts import EngineSettings, Parts
 from actorium.engine.ports import Ports
 from actorium.engine.readiness import Prober
+from actorium.engine.schedules import Scheduler
 from actorium.engine.standby import StandbyRetirement
 from actorium.engine.supervisor import Supervisor
+from actorium.engine.webhook_calls import WebhookCalls
+from actorium.engine.webhooks import WebhookDelivery, WebhookSettings
 from actorium.kit import Clock, Signals, SystemClock
 from actorium.observability import configure_logs
 from actorium.runtimes.chosen import ChosenRuntime
@@ -92,6 +95,7 @@ from actorium.services.run_options import RunSettings
 from actorium.services.run_starts import RunStarts
 from actorium.services.run_stops import PlatformStops
 from actorium.services.runs import Runs
+from actorium.services.schedules import Schedules
 from actorium.services.standby import Standby
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
@@ -99,9 +103,11 @@ from actorium.services.store import Store
 from actorium.services.tasks import Tasks
 from actorium.services.versions import Versions
 from actorium.services.web_servers import WebServers
+from actorium.services.webhooks import Webhooks
 from actorium.settings import Settings
 from actorium.storage.accounts import AccountReader
 from actorium.storage.blobs import Blobs, LocalBlobs, ObjectStoreBlobs
+from actorium.storage.data_directory import InUseError, instance_key, locked
 from actorium.storage.db import Database
 from actorium.storage.logs import LogStore
 from actorium.storage.postgres import PostgresDatabase
@@ -109,11 +115,6 @@ from actorium.storage.sqlite import SqliteDatabase
 
 _log = structlog.get_logger("actorium.server")
 _PING_SECS = 25.0
-_MIN_KEY_CHARACTERS = 32
-
-
-class InUseError(Exception):
-    """Another server works on the same data directory."""
 
 
 class ServerInfo(msgspec.Struct, frozen=True):
@@ -123,43 +124,6 @@ class ServerInfo(msgspec.Struct, frozen=True):
     data_dir: Path
     username: str
     first_token: str | None
-
-
-@contextlib.contextmanager
-def locked(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory for this process alone. Raises ``InUseError``."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (data_dir / "server.lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise InUseError(
-                f"Another Actorium server (process {owner}) is using the data directory {data_dir}. "
-                "Stop it first, or choose another directory with --data-dir."
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def instance_key(settings: Settings) -> bytes:
-    """The key of this installation; made on the first start."""
-    if settings.instance_key:
-        if len(settings.instance_key) < _MIN_KEY_CHARACTERS:
-            raise ValueError(f"instance_key must have at least {_MIN_KEY_CHARACTERS} characters.")
-        return settings.instance_key.encode()
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = settings.data_dir / "instance.key"
-    with contextlib.suppress(FileExistsError), open(path, "x", opener=_private) as file:
-        file.write(secrets.token_hex(32))
-    return path.read_text().strip().encode()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def open_database(settings: Settings) -> Database:
@@ -227,7 +191,7 @@ class Platform:
         self.clock = clock = clock or SystemClock()
         self.db = open_database(settings)
         self.signals = Signals()
-        key = instance_key(settings)
+        key = instance_key(settings.data_dir, settings.instance_key)
         vault = Vault(key)
         public_base_url = settings.public_base_url or api_base_url
         addresses = WebAddresses.of(public_base_url, settings.runs_domain, settings.standby_domain)
@@ -344,6 +308,25 @@ class Platform:
                 downloads=settings.data_dir / "downloads",
             ),
         )
+        server_name = f"{socket.gethostname()}:{settings.data_dir}"
+        self.schedules = Schedules(self.db, clock, self.signals, self.actors, self.tasks)
+        self.scheduler = Scheduler(self.db, clock, self.signals, self.starts, self.tasks, server_name)
+        self.webhooks = Webhooks(self.db, clock, self.signals, vault)
+        resources = EventResources(RunShapes(clock, addresses, self.prices), self.reads.usage, clock, public_base_url)
+        self.delivery = WebhookDelivery(
+            self.db,
+            clock,
+            self.signals,
+            WebhookCalls(allow_private=settings.private_addresses == "allow"),
+            resources.render,
+            vault.open,
+            self.access.user_token,
+            WebhookSettings(
+                server_name=server_name,
+                base_urls=(api_base_url, public_base_url),
+                keep_days=settings.webhook_dispatch_days,
+            ),
+        )
         self.api = Api(
             self._routes(Versions(self.db, clock, vault), addresses),
             self.access,
@@ -397,6 +380,8 @@ class Platform:
             *run_sync.routes("/v2/actor-tasks/{actorTaskId}", "actorTask", runs.begin_of_task),
             *ChargeRoutes(self.charging).routes(),
             *logs.routes(),
+            *ScheduleRoutes(self.schedules).routes(),
+            *WebhookRoutes(self.webhooks, self.actors, self.tasks).routes(),
             *storage_routes,
             *default_storages(storage_routes, runs),
             *health_api.routes(Health(self.db, self.clock, lambda: self.supervisor.live_count)),
@@ -437,6 +422,8 @@ class Platform:
         await self.budgets.start()
         await self.child_aborts.start()
         await self.build_engine.start()
+        await self.delivery.start()
+        await self.scheduler.start()
 
     async def drain(self, window_secs: float) -> None:
         """Take every live run down with this server; the next start goes on with them."""
@@ -445,6 +432,8 @@ class Platform:
 
     async def stop(self) -> None:
         """Stop everything, storage last. Live runs go on without a server."""
+        await self.scheduler.stop()
+        await self.delivery.stop()
         await self.build_engine.stop()
         await self.child_aborts.stop()
         await self.budgets.stop()

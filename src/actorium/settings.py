@@ -442,6 +442,21 @@ SETTINGS: tuple[Setting, ...] = (
         "Largest record of a key-value store, as it is uploaded; a larger one is refused.",
     ),
     Setting(
+        "webhook_dispatch_days",
+        _whole(0),
+        "a number of days, 0 for ever",
+        "30",
+        "Days for which finished dispatches of webhooks are kept. 0 = for ever.",
+    ),
+    Setting(
+        "private_addresses",
+        _one_of("allow", "forbid"),
+        "allow or forbid",
+        "allow",
+        "Whether webhooks may be sent to private, loopback and link-local addresses. Forbid it where users who may not "
+        "reach the server's network can make webhooks; calls to this server's own API stay allowed.",
+    ),
+    Setting(
         "unnamed_storage_days",
         _whole(0),
         "a number of days, 0 for ever",
@@ -523,6 +538,8 @@ class Settings(msgspec.Struct, frozen=True):
     requested_migration_window_secs: float
     max_log_mbytes: int
     max_record_mbytes: int
+    webhook_dispatch_days: int
+    private_addresses: str
     unnamed_storage_days: int
     usage_prices_usd: dict[str, float]
     max_monthly_usage_usd: float

@@ -18,6 +18,7 @@ from support.platform import Platform, Refused
 pytestmark = [pytest.mark.xdist_group("contract")]
 
 NOBODY = "A" * 17
+UNDOCUMENTED = ("schedule_invoke_post",)
 
 
 def all_routes(tmp_path: Path) -> list[Route]:
@@ -98,7 +99,7 @@ def test_start_refuses_what_it_cannot_do(platform: Platform, sleeper: str) -> No
         ("maxTotalChargeUsd=0", 400, "max-total-charge-usd-must-be-greater-than-zero", "maxTotalChargeUsd"),
         ("build=nope", 403, "unknown-build-tag", "nope"),
         ("build=7.7.7", 403, "build-not-found", "7.7.7"),
-        ("webhooks=W10", 400, "invalid-request", "webhooks"),
+        ("webhooks=%7B%7D", 400, "invalid-request", "webhooks"),
     ):
         error = refused(platform, "POST", f"{runs}?{query}")
         assert (error.status, error.type) == (status, error_type), query
@@ -197,10 +198,10 @@ def documented() -> dict[tuple[str, str], Operation]:
 
 
 def test_every_route_is_an_operation_of_the_api(tmp_path: Path, documented: dict[tuple[str, str], Operation]) -> None:
-    """Paths, methods and operation ids are those of the document."""
+    """Paths, methods and operation ids are those of the document, but for what the platform serves and hides."""
     wrong = []
     for route in all_routes(tmp_path):
-        if route.path.startswith("/actorium/"):
+        if route.path.startswith("/actorium/") or route.operation_id in UNDOCUMENTED:
             continue
         operation = documented.get((route.method, plain(route.path)))
         known = operation.id if operation else None

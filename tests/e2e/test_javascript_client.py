@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -27,5 +29,30 @@ def test_storages_with_every_option(platform: Platform, node_modules: Path, kind
     script = _SCRIPT.parent / "javascript_storages" / f"{kind}.mjs"
     command = ["node", str(script), platform.url, TOKEN, str(node_modules.parent), actor, run["id"]]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all calls answered as expected" in done.stdout
+
+
+def test_webhooks_and_schedules(platform: Platform, node_modules: Path) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            return
+
+    actor = platform.build_actor("js-automation", python_actor("pass\n"))
+    task = platform.call("POST", "/v2/actor-tasks", {"actId": actor, "name": "js-automation-task"})["id"]
+    receiver = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{receiver.server_address[1]}"
+    script = _SCRIPT.parent / "javascript_automation.mjs"
+    command = ["node", str(script), platform.url, TOKEN, str(node_modules.parent), actor, task, url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    receiver.shutdown()
+    receiver.server_close()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all calls answered as expected" in done.stdout

@@ -145,7 +145,13 @@ def _pricing(run: Run) -> dict[str, Any]:
 
 
 def _meta(run: Run) -> dict[str, Any]:
-    return {"origin": run.meta.origin, "clientIp": run.meta.client_ip, "userAgent": run.meta.user_agent}
+    meta = run.meta
+    shape = {"origin": meta.origin, "clientIp": meta.client_ip, "userAgent": meta.user_agent}
+    if meta.schedule_id is not None:
+        shape |= {"scheduleId": meta.schedule_id, "scheduledAt": iso_or_none(meta.scheduled_at)}
+        kind = "scheduledAct2Id" if meta.scheduled_act2_id is not None else "scheduledActorTaskId"
+        shape[kind] = meta.schedule_action_id
+    return shape
 
 
 def _options(run: Run) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from actorium.domain.actors import PERMISSION_LEVELS
 from actorium.domain.errors import ApiError, ErrorType, invalid
 from actorium.domain.inputs import RunInput
 from actorium.domain.models import Actor, GeneralAccess, JobStatus, Meta, Origin, Run
+from actorium.domain.webhook_bodies import ad_hoc_webhooks
 from actorium.services.access import Principal
 from actorium.services.queueing import Queueing
 from actorium.services.run_options import StartOptions
@@ -81,6 +82,7 @@ def start_options(query: Query) -> StartOptions:
         restart_on_error=query.flag_or_none("restartOnError"),
         priority=query.integer("priority"),
         force_permission_level=query.choice("forcePermissionLevel", PERMISSION_LEVELS),
+        webhooks=ad_hoc_webhooks(query.text("webhooks") or ""),
     )
 
 
@@ -197,8 +199,6 @@ class RunRoutes:
                 ErrorType.MAX_TOTAL_CHARGE_USD_MUST_BE_GREATER_THAN_ZERO,
                 "Query parameter maxTotalChargeUsd has an invalid value 0: it must be greater than zero.",
             )
-        if call.query.text("webhooks"):
-            raise invalid("Query parameter webhooks is not supported by this server: it sends no webhooks.")
         asked = msgspec.structs.replace(asked, start_key=start_key(call, data))
         body = RunInput(data, call.content_type or "application/octet-stream") if data else None
         return await start(call.principal, reference, asked, body, request_meta(call))

@@ -16,13 +16,14 @@ from cyclopts import Parameter
 from rich.markup import escape
 from rich.table import Table
 
-from actorium.app import InUseError, ServerInfo, capacity_of, open_accounts, open_migrations, serve
+from actorium.app import ServerInfo, capacity_of, open_accounts, open_migrations, serve
 from actorium.cli.options import Config, DataDir, Set, console, fail, read_settings
 from actorium.domain.accounts import UserLimits
 from actorium.domain.errors import ApiError
 from actorium.domain.times import iso, iso_or_none
 from actorium.services.accounts import Accounts
 from actorium.settings import SETTINGS, Settings
+from actorium.storage.data_directory import InUseError
 from actorium.storage.db import SchemaTooNewError
 
 T = TypeVar("T")

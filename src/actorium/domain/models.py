@@ -66,12 +66,25 @@ class GeneralAccess(StrEnum):
 
 
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a run or build came from. ``workflow_key`` is the one the caller announced."""
+    """Where a run or build came from. ``workflow_key`` is the one the caller announced.
+
+    A run of a schedule has the latter's id, when it was to be started, and the id of the action: of an Actor
+    (``act2``) or of a task.
+    """
 
     origin: str
     client_ip: str | None = None
     user_agent: str | None = None
     workflow_key: str | None = None
+    schedule_id: str | None = None
+    scheduled_at: int | None = None
+    scheduled_act2_id: str | None = None
+    scheduled_actor_task_id: str | None = None
+
+    @property
+    def schedule_action_id(self) -> str | None:
+        """The action of a schedule that started the run."""
+        return self.scheduled_act2_id or self.scheduled_actor_task_id
 
 
 class User(msgspec.Struct, frozen=True):

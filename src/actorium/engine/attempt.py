@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -424,7 +424,7 @@ class LiveRun:
             current = await jobs.get_run(tx, self._run.id, for_update=True)
             if current is None or current.status is not before:
                 return None
-            message = {}
+            message: dict[str, Any] = {}
             if step.message is not None and not current.is_status_message_terminal:
                 message = {"status_message": step.message, "is_platform_message": True}
             if ended is not None:

@@ -12,11 +12,14 @@ import msgspec
 
 from actorium.domain.accounts import RunOwner, TokenOwner
 from actorium.domain.errors import ApiError, ErrorType
+from actorium.domain.models import User
 from actorium.domain.permissions import Scope, scope_of
 from actorium.kit import Clock, random_text
 
 API_TOKEN_PREFIX = "actorium_api_"  # noqa: S105  a prefix, no secret
 RUN_TOKEN_PREFIX = "actorium_run_"  # noqa: S105  a prefix, no secret
+_USER_TOKEN_PREFIX = "actorium_own_"  # noqa: S105  a prefix, no secret
+_USER_TOKEN_MS = 600_000
 RUN_TOKEN_GRACE_MS = 15_000
 """How long a run's token still works after the run is over, for calls under way. docs: runs, section 9."""
 
@@ -59,6 +62,10 @@ class AccountStore(Protocol):
         """The user a run belongs to."""
         ...
 
+    async def find_user(self, user_id: str) -> User | None:
+        """A user by id."""
+        ...
+
 
 def hash_token(token: str) -> str:
     """What is stored of a token. Tokens are random, so a plain hash is enough."""
@@ -84,6 +91,12 @@ class Access:
         mac = base64.b32encode(hmac.digest(self._key, run_id.encode(), "sha256")[:20]).decode()
         return f"{RUN_TOKEN_PREFIX}{run_id}_{mac}"
 
+    def user_token(self, user_id: str) -> str:
+        """A token of a user's for 10 minutes, with which the server calls itself in that user's name."""
+        claims = f"{user_id}_{self._clock.now_ms() + _USER_TOKEN_MS}"
+        mac = base64.b32encode(hmac.digest(self._key, f"user {claims}".encode(), "sha256")[:20]).decode()
+        return f"{_USER_TOKEN_PREFIX}{claims}_{mac}"
+
     def forget(self) -> None:
         """Ask the database again for every token."""
         self._cache.clear()
@@ -94,7 +107,12 @@ class Access:
         cached = self._cache.get(token)
         if cached is not None and 0 <= now - cached[0] < _CACHE_MS:
             return cached[1]
-        principal = await (self._run(token, now) if token.startswith(RUN_TOKEN_PREFIX) else self._user(token, now))
+        if token.startswith(RUN_TOKEN_PREFIX):
+            principal = await self._run(token, now)
+        elif token.startswith(_USER_TOKEN_PREFIX):
+            principal = await self._own(token, now)
+        else:
+            principal = await self._user(token, now)
         if principal is None:
             self._cache.pop(token, None)
             raise ApiError(ErrorType.INVALID_TOKEN, "Authentication token is not valid.")
@@ -112,6 +130,15 @@ class Access:
             with contextlib.suppress(ApiError):
                 await self._store.note_use(owner.token_id, now)
         return Principal(owner.user_id, owner.username, owner.token_id)
+
+    async def _own(self, token: str, now: int) -> Principal | None:
+        claims, _, mac = token.removeprefix(_USER_TOKEN_PREFIX).rpartition("_")
+        wanted = base64.b32encode(hmac.digest(self._key, f"user {claims}".encode(), "sha256")[:20]).decode()
+        if not hmac.compare_digest(mac.encode(), wanted.encode()):
+            return None
+        user_id, _, expires_at = claims.rpartition("_")
+        user = await self._store.find_user(user_id) if int(expires_at) > now else None
+        return None if user is None else Principal(user.id, user.username, "own")
 
     async def _run(self, token: str, now: int) -> Principal | None:
         run_id = token.removeprefix(RUN_TOKEN_PREFIX).partition("_")[0]

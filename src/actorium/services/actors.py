@@ -31,7 +31,7 @@ from actorium.domain.versions import (
 from actorium.kit import Clock, new_id
 from actorium.services.access import Principal
 from actorium.services.version_bodies import version_from_body
-from actorium.storage import accounts, builds, catalog, tasks
+from actorium.storage import accounts, builds, catalog, dependents, tasks
 from actorium.storage.db import Database, Tx, UniqueViolationError
 
 
@@ -247,12 +247,13 @@ class Actors:
             await catalog.put_version(tx, version)
 
     async def delete(self, actor: Actor) -> None:
-        """Delete an Actor with versions, builds and its owner's tasks; runs that are not over are aborted, all stay."""
+        """Delete an Actor with versions, builds, webhooks and its owner's tasks; live runs are aborted, all stay."""
         now = self._clock.now_ms()
 
         async def op(tx: Tx) -> Sequence[str]:
             if await catalog.get_actor(tx, actor.id, for_update=True) is None:
                 raise not_found("Actor")
+            await dependents.drop_dependents_of_actor(tx, actor.id, actor.user_id, now)
             deleted = await builds.delete_builds_of_actor(tx, actor.id, now)
             await tasks.delete_tasks_of_actor(tx, actor.id, actor.user_id)
             await catalog.delete_actor(tx, actor.id)

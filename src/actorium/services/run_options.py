@@ -20,6 +20,7 @@ from actorium.domain.pricing import (
     nearest_memory,
 )
 from actorium.domain.queueing import MAX_PRIORITY, MIN_PRIORITY, Capacity
+from actorium.domain.webhook_bodies import AdHocWebhook
 
 
 class RunSettings(msgspec.Struct, frozen=True):
@@ -42,7 +43,10 @@ class RunSettings(msgspec.Struct, frozen=True):
 
 
 class StartOptions(msgspec.Struct, frozen=True):
-    """Options as asked for; ``None`` = not given. ``start_key`` makes a repeated call the same run."""
+    """Options as asked for; ``None`` = not given.
+
+    ``start_key`` makes a repeated call the same run, ``webhooks`` are those of this run alone.
+    """
 
     build: str | None = None
     timeout_secs: int | None = None
@@ -54,6 +58,7 @@ class StartOptions(msgspec.Struct, frozen=True):
     max_total_usage_usd: float | None = None
     force_permission_level: str | None = None
     start_key: StartKey | None = None
+    webhooks: tuple[AdHocWebhook, ...] = ()
 
 
 def over_task(asked: StartOptions, options: dict[str, Any]) -> StartOptions:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Protocol
+
+import msgspec
 
 from actorium.domain.charges import counts_items, first_counts
 from actorium.domain.errors import ApiError, ErrorType
@@ -23,11 +26,13 @@ from actorium.domain.models import (
 from actorium.domain.permissions import resolved_level
 from actorium.domain.queueing import queue_rank
 from actorium.domain.storages import StorageSchemas
+from actorium.domain.webhook_bodies import AdHocWebhook
+from actorium.domain.webhooks import Webhook
 from actorium.kit import Clock, Signals, new_id, random_text
 from actorium.services.access import Principal
 from actorium.services.budgets import Budgets
 from actorium.services.charging import Change, Charging
-from actorium.services.permissions import check_start, grants_of
+from actorium.services.permissions import check_start, grants_of, insufficient
 from actorium.services.queueing import admit
 from actorium.services.run_inputs import NO_INPUT, RunInputs
 from actorium.services.run_options import (
@@ -40,7 +45,7 @@ from actorium.services.run_options import (
     run_pricing,
 )
 from actorium.services.topics import CHILD_ABORTS_TOPIC, RUNS_TOPIC
-from actorium.storage import datasets, jobs, key_value_stores, start_keys, storages
+from actorium.storage import datasets, jobs, key_value_stores, start_keys, storages, webhooks
 from actorium.storage.db import Database, Tx
 
 START_KEY_MS = 24 * 3600 * 1000
@@ -75,6 +80,22 @@ class LogOpening(Protocol):
     async def platform_line(self, job_id: str, at_ms: int, text: str) -> None:
         """A line of the platform's own."""
         ...
+
+
+class NotStartedError(Exception):
+    """A schedule must not start this run: it is started already, or a run before it is not over yet."""
+
+    def __init__(self, *, is_done_already: bool) -> None:
+        super().__init__()
+        self.is_done_already = is_done_already
+
+
+class Scheduled(msgspec.Struct, frozen=True):
+    """A start that happens once, however often it is tried: ``guard`` looks, in the start's own transaction, whether
+    the run may be, and raises ``NotStartedError`` if not."""
+
+    run_id: str
+    guard: Callable[[Tx], Awaitable[None]]
 
 
 class RunStarts:
@@ -115,13 +136,17 @@ class RunStarts:
         task_id: str | None = None,
         standby: StandbyTerms | None = None,
         with_input: bool = True,
+        scheduled: Scheduled | None = None,
     ) -> Run:
         """Write a new run down as READY with its storages and input, all in one transaction.
 
         For a run of a task (``task_id``), ``asked`` and ``body`` have the task's options and input in them.
         A run of a Standby server (``standby``) may be started without any input, not even its schema's defaults.
+        ``scheduled`` may end it with a ``NotStartedError``.
         """
         check_options(asked)
+        if asked.webhooks and principal.scope is not None:
+            raise insufficient("a run with limited permissions may not make webhooks, which act for its user.")
         actor = await self._actors.resolve(principal, actor_reference)
         defaults = actor.default_run_options
         build = await self._builds.resolve_build(actor, chosen_build(asked, defaults))
@@ -137,9 +162,11 @@ class RunStarts:
         schemas = StorageSchemas.of(build.actor_definition)
         await self._budgets.check_month(principal.user_id)
         level = resolved_level(asked.force_permission_level, defaults, actor.fields.get("actorPermissionLevel"))
-        run_id = new_id()
+        run_id = new_id() if scheduled is None else scheduled.run_id
 
         async def op(tx: Tx) -> tuple[Run, Change | None]:
+            if scheduled is not None:
+                await scheduled.guard(tx)
             await check_start(tx, principal, actor, level, self._settings.approval_url(actor.id))
             grants = await grants_of(tx, principal, level, build.input_schema, given.values)
             if (started := await _started_before(tx, principal.user_id, asked.start_key, run_id, now)) is not None:
@@ -199,6 +226,8 @@ class RunStarts:
                 storage_grants=grants,
                 standby=standby,
             )
+            for webhook in asked.webhooks:
+                await webhooks.insert_webhook(tx, _ad_hoc(webhook, run))
             await jobs.insert_run(tx, run)
             if counts_items(counts):
                 await datasets.charge_run(tx, ids.dataset, run_id)
@@ -244,3 +273,17 @@ async def _started_before(tx: Tx, user_id: str, key: StartKey | None, run_id: st
             {"runId": known.run_id},
         )
     return await jobs.get_run(tx, known.run_id)
+
+
+def _ad_hoc(given: AdHocWebhook, run: Run) -> Webhook:
+    return Webhook(
+        id=new_id(),
+        user_id=run.user_id,
+        created_at=run.started_at,
+        modified_at=run.started_at,
+        is_ad_hoc=True,
+        condition="actorRunId",
+        condition_id=run.id,
+        idempotency_key=given.idempotency_key,
+        fields=given.fields,
+    )

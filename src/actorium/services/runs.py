@@ -262,6 +262,7 @@ class Runs:
                 run.id,
                 {current.status},
                 _S.READY,
+                event_at=now,
                 finished_at=None,
                 running_at=None,
                 timeout_at=None,

@@ -25,8 +25,8 @@ from actorium.kit import Clock, new_id
 from actorium.services.access import Principal
 from actorium.services.run_inputs import RunInputs
 from actorium.services.run_options import StartOptions, over_task
-from actorium.services.run_starts import RunStarts
-from actorium.storage import tasks
+from actorium.services.run_starts import RunStarts, Scheduled
+from actorium.storage import dependents, tasks
 from actorium.storage.db import Database, Tx, UniqueViolationError
 
 _NAME_PREFIX = MAX_NAME - len(f"-task-{MAX_TASKS}")
@@ -229,20 +229,31 @@ class Tasks:
     async def delete(self, task: Task) -> None:
         """Delete a task; its runs that are not over are aborted, all of them stay."""
         await self._abort_runs_of(task.id)
+        now = self._clock.now_ms()
 
         async def op(tx: Tx) -> None:
+            await dependents.drop_dependents_of_task(tx, task.id, now)
             await tasks.delete_task(tx, task.id)
 
         await self._db.write("delete task", op)
 
     async def start(
-        self, principal: Principal, reference: str, asked: StartOptions, body: RunInput | None, meta: Meta
+        self,
+        principal: Principal,
+        reference: str,
+        asked: StartOptions,
+        body: RunInput | None,
+        meta: Meta,
+        *,
+        scheduled: Scheduled | None = None,
     ) -> Run:
         """Start a run of a task: what the call asks for goes over the task's options, its body over the input."""
         task = await self.resolve(principal, reference)
         stored = joined_input(task.input, body)
         merged = over_task(asked, task.options or {})
-        return await self._starts.start(principal, task.actor_id, merged, stored, meta, task_id=task.id)
+        return await self._starts.start(
+            principal, task.actor_id, merged, stored, meta, task_id=task.id, scheduled=scheduled
+        )
 
 
 def _standby_of(actor: Actor) -> dict[str, Any]:

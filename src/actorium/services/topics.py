@@ -7,6 +7,11 @@ RUNS_TOPIC = "runs"
 
 CHILD_ABORTS_TOPIC = "child-aborts"
 """Signalled when the children of a run are to be aborted."""
+SCHEDULES_TOPIC = "schedules"
+"""Signalled when the next time of a schedule may have changed, or a tick waits."""
+
+WEBHOOKS_TOPIC = "webhooks"
+"""Signalled when a dispatch waits to be sent; an event's dispatches are found with ``RUNS_TOPIC`` and the like."""
 
 STANDBY_TOPIC = "standby"
 """Signalled when a run of a Standby server begins to serve requests or ends."""

@@ -133,6 +133,14 @@ class AccountReader:
 
         await self._db.write("note use of token", op)
 
+    async def find_user(self, user_id: str) -> User | None:
+        """A user by id."""
+
+        async def op(tx: Tx) -> User | None:
+            return await get_user(tx, user_id)
+
+        return await self._db.read("find user", op)
+
     async def find_run_owner(self, run_id: str) -> RunOwner | None:
         """The user a run belongs to, and whether it is over."""
 

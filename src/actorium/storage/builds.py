@@ -9,6 +9,8 @@ import msgspec
 
 from actorium.domain.build_states import BUILD_TRANSITIONS
 from actorium.domain.models import TERMINAL_STATUSES, Build, EnvVar, JobStatus, Meta, SourceFile
+from actorium.domain.webhooks import BUILD_CREATED, build_event
+from actorium.storage import outbox
 from actorium.storage.db import Row, Tx, placeholders
 
 _S = JobStatus
@@ -87,14 +89,15 @@ async def next_build_number(tx: Tx, actor_id: str, version_number: str) -> str:
 
 
 async def insert_build(tx: Tx, build: Build, source_files: Sequence[SourceFile] = ()) -> None:
-    """Store a new build with the files it is made from."""
+    """Store a new build with the files it is made from, and the event of its creation."""
     values = {_column(field): _value(field, getattr(build, field)) for field in build.__struct_fields__}
     values["source_files_json"] = _encode(source_files).decode()
     await tx.execute(f"INSERT INTO builds ({', '.join(values)}) VALUES ({placeholders(len(values))})", *values.values())
+    await outbox.add_build_event(tx, build, BUILD_CREATED, build.started_at)
 
 
 async def transition(tx: Tx, build_id: str, from_: Collection[JobStatus], to: JobStatus, **fields: Any) -> Build | None:
-    """Change a build's status if it is one of ``from_``, together with ``fields``.
+    """Change a build's status if it is one of ``from_``, together with ``fields``, and write its event to the outbox.
 
     Returns the build as it is now, or ``None`` when someone else was first.
     """
@@ -109,7 +112,11 @@ async def transition(tx: Tx, build_id: str, from_: Collection[JobStatus], to: Jo
         build_id,
         *from_,
     )
-    return _build(row) if row is not None else None
+    build = _build(row) if row is not None else None
+    event = build_event(to)
+    if build is not None and event is not None:
+        await outbox.add_build_event(tx, build, event, build.finished_at or build.started_at)
+    return build
 
 
 async def get_build(tx: Tx, build_id: str) -> Build | None:

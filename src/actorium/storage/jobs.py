@@ -23,7 +23,8 @@ from actorium.domain.models import (
 from actorium.domain.permissions import PermissionLevel
 from actorium.domain.states import TRANSITIONS
 from actorium.domain.usage import UsageService
-from actorium.storage import run_counts, usage
+from actorium.domain.webhooks import RUN_CREATED, run_event
+from actorium.storage import outbox, run_counts, usage
 from actorium.storage.db import Row, Tx, placeholders
 
 _encode = msgspec.json.Encoder().encode
@@ -71,6 +72,7 @@ def _columns(fields: dict[str, Any]) -> dict[str, Any]:
     columns = {_column(field): _value(field, value) for field, value in fields.items()}
     if "meta" in fields:
         columns["origin"] = fields["meta"].origin
+        columns["schedule_action_id"] = fields["meta"].schedule_action_id
     if "options" in fields:
         columns["memory_mbytes"] = fields["options"].memory_mbytes
     return columns
@@ -109,7 +111,7 @@ def _attempt(row: Row) -> Attempt:
 
 
 async def insert_run(tx: Tx, run: Run) -> None:
-    """Store a new run, and count it as one of its Actor and task."""
+    """Store a new run with the event of its creation, and count it as one of its Actor and task."""
     values = _columns({field: getattr(run, field) for field in run.__struct_fields__})
     await tx.execute(
         f"INSERT INTO runs ({', '.join(values)}) VALUES ({placeholders(len(values))})",
@@ -118,17 +120,25 @@ async def insert_run(tx: Tx, run: Run) -> None:
     await run_counts.count_run(
         tx, actor_id=run.actor_id, user_id=run.user_id, task_id=run.task_id, started_at=run.started_at
     )
+    await outbox.add_run_event(tx, run, RUN_CREATED, run.started_at)
 
 
-async def transition(tx: Tx, run_id: str, from_: Collection[JobStatus], to: JobStatus, **fields: Any) -> Run | None:
-    """Change a run's status if it is one of ``from_``, together with ``fields``.
+async def transition(
+    tx: Tx, run_id: str, from_: Collection[JobStatus], to: JobStatus, *, event_at: int | None = None, **fields: Any
+) -> Run | None:
+    """Change a run's status if it is one of ``from_``, together with ``fields``, and write its event to the outbox.
 
-    Returns the run as it is now, or ``None`` when someone else was first: then re-read and act on that.
+    ``event_at`` is the time of the event, without it when the run finished. Returns the run as it is now, or ``None``
+    when someone else was first: then re-read and act on that.
     """
     for status in from_:
         if to not in TRANSITIONS[status]:
             raise ValueError(f"no run may go from {status} to {to}")
-    return await _update(tx, run_id, from_, {"status": to, **fields})
+    run = await _update(tx, run_id, from_, {"status": to, **fields})
+    event = run_event(from_, to)
+    if run is not None and event is not None:
+        await outbox.add_run_event(tx, run, event, event_at or run.finished_at or run.started_at)
+    return run
 
 
 async def update(tx: Tx, run_id: str, while_in: Collection[JobStatus] | None = None, **fields: Any) -> Run | None:
@@ -354,3 +364,12 @@ async def find_status(tx: Tx, job_id: str) -> JobStatus | None:
         "SELECT status FROM runs WHERE id = ? UNION ALL SELECT status FROM builds WHERE id = ?", job_id, job_id
     )
     return JobStatus(row["status"]) if row is not None else None
+
+
+async def is_action_running(tx: Tx, action_id: str) -> bool:
+    """Whether a run that this action of a schedule started is neither over nor being aborted."""
+    row = await tx.fetchrow(
+        "SELECT 1 FROM runs WHERE schedule_action_id = ? AND status IN ('READY', 'RUNNING', 'TIMING-OUT') LIMIT 1",
+        action_id,
+    )
+    return row is not None

@@ -178,6 +178,7 @@ CREATE TABLE runs (
   is_platform_message SMALLINT NOT NULL DEFAULT 0,
   exit_code INTEGER,
   origin TEXT NOT NULL,
+  schedule_action_id TEXT,
   meta_json TEXT NOT NULL,
   options_json TEXT NOT NULL,
   stats_json TEXT NOT NULL,
@@ -212,6 +213,7 @@ CREATE INDEX runs_by_user ON runs (user_id, started_at, id);
 CREATE INDEX runs_by_actor ON runs (actor_id, user_id, started_at, id);
 CREATE INDEX runs_by_task ON runs (task_id, user_id, started_at, id) WHERE task_id IS NOT NULL;
 
+CREATE INDEX runs_by_schedule_action ON runs (schedule_action_id) WHERE schedule_action_id IS NOT NULL;
 CREATE INDEX runs_waiting ON runs (user_id, queue_rank, queued_at, id) WHERE status = 'READY';
 CREATE INDEX runs_in_use ON runs (user_id, memory_mbytes) WHERE status IN ('RUNNING', 'TIMING-OUT', 'ABORTING');
 CREATE INDEX runs_children_to_abort ON runs (abort_children_at) WHERE abort_children_at IS NOT NULL;
@@ -423,3 +425,109 @@ CREATE TABLE blob_garbage (
   claimed SMALLINT NOT NULL DEFAULT 0
 );
 CREATE INDEX blob_garbage_due ON blob_garbage (due_at);
+
+-- What waits for events of an Actor, task or run (condition, condition_id). removed_at: deleted, but dispatches are left.
+-- due_at: when the next dispatch is to be called, NULL if none is. Whoever sends holds a lease; what holds it at a
+-- server's end is taken over by the next server of the same name, or by any other once it is over.
+CREATE TABLE webhooks (
+  id TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  created_at BIGINT NOT NULL,
+  modified_at BIGINT NOT NULL,
+  is_ad_hoc SMALLINT NOT NULL,
+  condition TEXT NOT NULL,
+  condition_id TEXT NOT NULL,
+  event_types TEXT NOT NULL,
+  idempotency_key TEXT,
+  fields_json TEXT NOT NULL,
+  removed_at BIGINT,
+  total_dispatches BIGINT NOT NULL DEFAULT 0,
+  last_dispatch_no BIGINT NOT NULL DEFAULT 0,
+  last_dispatch_id TEXT,
+  due_at BIGINT,
+  lease_owner TEXT,
+  lease_until BIGINT,
+  UNIQUE (user_id, idempotency_key)
+);
+CREATE INDEX webhooks_by_user ON webhooks (user_id, created_at, id);
+CREATE INDEX webhooks_by_condition ON webhooks (condition_id) WHERE removed_at IS NULL;
+CREATE INDEX webhooks_due ON webhooks (due_at) WHERE due_at IS NOT NULL;
+
+-- The outbox: written with the change of status that it tells of, together with a dispatch for each webhook.
+-- resource_json is the run or build as it was then.
+CREATE TABLE webhook_events (
+  id TEXT PRIMARY KEY,
+  event_type TEXT NOT NULL,
+  user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  created_at BIGINT NOT NULL,
+  data_json TEXT,
+  resource_kind TEXT NOT NULL,
+  resource_json TEXT
+);
+CREATE INDEX webhook_events_by_time ON webhook_events (created_at);
+
+-- number counts the dispatches of one webhook. due_at: the time of the next call, while status is ACTIVE.
+CREATE TABLE webhook_dispatches (
+  id TEXT PRIMARY KEY,
+  webhook_id TEXT NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+  user_id TEXT NOT NULL,
+  event_id TEXT NOT NULL REFERENCES webhook_events (id) ON DELETE CASCADE,
+  number BIGINT NOT NULL,
+  created_at BIGINT NOT NULL,
+  status TEXT NOT NULL,
+  finished_at BIGINT,
+  target_json TEXT NOT NULL,
+  call_count INTEGER NOT NULL DEFAULT 0,
+  calls_json TEXT NOT NULL,
+  due_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX webhook_dispatches_by_webhook ON webhook_dispatches (webhook_id, number);
+CREATE INDEX webhook_dispatches_by_user ON webhook_dispatches (user_id, created_at, id);
+CREATE INDEX webhook_dispatches_by_event ON webhook_dispatches (event_id);
+CREATE INDEX webhook_dispatches_due ON webhook_dispatches (webhook_id, due_at, number) WHERE status = 'ACTIVE';
+CREATE INDEX webhook_dispatches_finished ON webhook_dispatches (finished_at) WHERE finished_at IS NOT NULL;
+
+-- next_run_at is NULL while a schedule is disabled; whoever moves it on writes down the tick.
+CREATE TABLE schedules (
+  id TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  name TEXT NOT NULL,
+  name_key TEXT NOT NULL,
+  title TEXT,
+  description TEXT,
+  cron_expression TEXT NOT NULL,
+  timezone TEXT NOT NULL,
+  is_enabled SMALLINT NOT NULL,
+  is_exclusive SMALLINT NOT NULL,
+  notify_email SMALLINT NOT NULL,
+  actions_json TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  modified_at BIGINT NOT NULL,
+  next_run_at BIGINT,
+  last_run_at BIGINT,
+  last_log_no BIGINT NOT NULL DEFAULT 0,
+  UNIQUE (user_id, name_key)
+);
+CREATE INDEX schedules_by_user ON schedules (user_id, created_at, id);
+CREATE INDEX schedules_due ON schedules (next_run_at) WHERE next_run_at IS NOT NULL;
+
+-- Firings that are not done with. Nobody but lease_owner takes one up before lease_until.
+CREATE TABLE schedule_ticks (
+  id TEXT PRIMARY KEY,
+  schedule_id TEXT NOT NULL REFERENCES schedules (id) ON DELETE CASCADE,
+  scheduled_at BIGINT NOT NULL,
+  is_manual SMALLINT NOT NULL,
+  lease_owner TEXT,
+  lease_until BIGINT NOT NULL DEFAULT 0
+);
+CREATE INDEX schedule_ticks_by_schedule ON schedule_ticks (schedule_id);
+CREATE INDEX schedule_ticks_free ON schedule_ticks (lease_until, scheduled_at, id);
+
+CREATE TABLE schedule_log (
+  schedule_id TEXT NOT NULL REFERENCES schedules (id) ON DELETE CASCADE,
+  number BIGINT NOT NULL,
+  created_at BIGINT NOT NULL,
+  level TEXT NOT NULL,
+  message TEXT NOT NULL,
+  PRIMARY KEY (schedule_id, number)
+);
