@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import asyncpg
 import pytest
 
-from support.databases import PostgresServer
+from support.databases import PostgresServer, Query, postgres_query, sqlite_query
 from support.platform import Platform
 from support.storage_history import Client, History, Storages, check
 
@@ -21,7 +17,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.xdist_gr
 
 _SEED = 20_260_201
 _CLIENTS = 8
-Query = Callable[[str], list[tuple[Any, ...]]]
 
 
 @pytest.fixture
@@ -95,28 +90,6 @@ def check_rows(query: Query, storages: Storages, blob_directory: Path, seed: int
     assert {key.rpartition("/")[2] for key in known} <= files, where
     assert files <= {key.rpartition("/")[2] for key in known | garbage}, f"{where}: a blob nobody knows"
     assert list((blob_directory / "unfinished").iterdir()) == [], where
-
-
-def sqlite_query(path: Path) -> Query:
-    def query(sql: str) -> list[tuple[Any, ...]]:
-        connection = sqlite3.connect(path)
-        try:
-            return connection.execute(sql).fetchall()
-        finally:
-            connection.close()
-
-    return query
-
-
-def postgres_query(url: str) -> Query:
-    async def fetch(sql: str) -> list[tuple[Any, ...]]:
-        connection = await asyncpg.connect(url)
-        try:
-            return [tuple(row) for row in await connection.fetch(sql)]
-        finally:
-            await connection.close()
-
-    return lambda sql: asyncio.run(fetch(sql))
 
 
 def test_the_server_is_killed_on_sqlite(sqlite_platform: Platform, request: pytest.FixtureRequest) -> None:

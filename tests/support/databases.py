@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -150,6 +151,36 @@ def new_postgres_database(server: str) -> str:
     create = [postgres_program("psql"), server.format("postgres"), "-c", f"CREATE DATABASE {name}"]
     subprocess.run(create, check=True, capture_output=True)
     return server.format(name)
+
+
+Query = Callable[[str], list[tuple[Any, ...]]]
+"""SQL to its rows."""
+
+
+def sqlite_query(path: Path) -> Query:
+    """Reads the database file of a server, running or not."""
+
+    def query(sql: str) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(path)
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
+
+    return query
+
+
+def postgres_query(url: str) -> Query:
+    """Reads a PostgreSQL database."""
+
+    async def fetch(sql: str) -> list[tuple[Any, ...]]:
+        connection = await asyncpg.connect(url)
+        try:
+            return [tuple(row) for row in await connection.fetch(sql)]
+        finally:
+            await connection.close()
+
+    return lambda sql: asyncio.run(fetch(sql))
 
 
 @pytest.fixture

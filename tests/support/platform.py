@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -170,13 +170,26 @@ def wait_for(condition: Callable[[], Any], secs: float = DEADLINE_SECS) -> None:
 
 def processes_of(run_id: str) -> list[int]:
     """Living processes that carry the run's id in their environment."""
-    found = []
+    return [pid for pid, variables in _environments() if variables.get("ACTOR_RUN_ID") == run_id]
+
+
+def attempts_alive() -> dict[str, dict[str, set[int]]]:
+    """Living processes on this machine by run and attempt."""
+    found: dict[str, dict[str, set[int]]] = {}
+    for pid, variables in _environments():
+        if "ACTOR_RUN_ID" in variables:
+            of_run = found.setdefault(variables["ACTOR_RUN_ID"], {})
+            of_run.setdefault(variables.get("ACTORIUM_ATTEMPT", ""), set()).add(pid)
+    return found
+
+
+def _environments() -> Iterator[tuple[int, dict[str, str]]]:
     for name in (entry.name for entry in Path("/proc").iterdir()):
         if name.isdigit():
             try:
                 environ = Path(f"/proc/{name}/environ").read_bytes()
             except OSError:
                 continue
-            if f"ACTOR_RUN_ID={run_id}".encode() in environ.split(b"\0"):
-                found.append(int(name))
-    return found
+            if b"ACTOR_RUN_ID=" in environ:
+                pairs = (pair.partition("=") for pair in environ.decode(errors="replace").split("\0"))
+                yield int(name), {key: value for key, _, value in pairs}
