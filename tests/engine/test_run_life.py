@@ -7,9 +7,11 @@ import asyncio
 import pytest
 
 from actorium.domain.errors import ApiError
-from actorium.domain.models import JobStatus, Wanted
+from actorium.domain.models import Attempt, JobStatus, Wanted
 from actorium.services.run_options import StartOptions
 from actorium.services.runs import MessageUpdate
+from actorium.storage import jobs
+from actorium.storage.db import Tx
 from engine.conftest import BOB, Engine
 
 S = JobStatus
@@ -79,6 +81,12 @@ async def test_a_run_that_cannot_start_fails(engine: Engine) -> None:
     assert done.status is S.FAILED
     assert done.exit_code is None
     assert done.status_message == "Cannot start run: no such program"
+
+    async def op(tx: Tx) -> list[Attempt]:
+        return await jobs.list_attempts(tx, run.id)
+
+    (attempt,) = await engine.db.read("attempts", op)
+    assert attempt.finished_at is not None
 
 
 async def test_timeout_sends_sigterm_then_sigkill_and_ends_timed_out(engine: Engine) -> None:

@@ -36,7 +36,7 @@ class FakeProcess:
 
 
 class FakeRuntime:
-    """``start_error``: starting fails. ``ignores_term``: SIGTERM does nothing."""
+    """``start_error``: starting fails, after the checkpoint. ``ignores_term``: SIGTERM does nothing."""
 
     def __init__(self, clock: Clock, *, start_error: str | None = None, ignores_term: bool = False) -> None:
         self.clock = clock
@@ -70,13 +70,13 @@ class FakeRuntime:
         return Capabilities("fake", survives_server=True, enforces_memory=False)
 
     async def start(self, spec: RunSpec, checkpoint: Checkpoint) -> Handle:
-        if self.start_error is not None:
-            raise StartError(self.start_error)
         handle = Handle("fake", 1, spec.attempt_id, spec.run_id, {})
         self.reached_checkpoint.set()
         if self.before_checkpoint is not None:
             await self.before_checkpoint.wait()
         await checkpoint(handle)
+        if self.start_error is not None:
+            raise StartError(self.start_error)
         self.processes[spec.attempt_id] = FakeProcess(spec, handle)
         self.started.set()
         return handle

@@ -133,10 +133,25 @@ async def _launch(
         if running is None:
             raise LostRaceError
 
-    handle = await parts.runtime.start(spec, checkpoint)
+    try:
+        handle = await parts.runtime.start(spec, checkpoint)
+    except StartError as error:
+        if running is not None:
+            await _note_failed_start(parts, spec.attempt_id, str(error))
+        raise
     if running is None:
         raise AssertionError("the runtime started an attempt without a checkpoint")
     return Launched(handle, running, now)
+
+
+async def _note_failed_start(parts: Parts, attempt_id: str, reason: str) -> None:
+    """Write an attempt down as ended that the database knows already and that never came about."""
+    now, exit_ = parts.clock.now_ms(), Exit(error=f"cannot start: {reason}")
+
+    async def op(tx: Tx) -> None:
+        await jobs.finish_attempt(tx, attempt_id, now, msgspec.to_builtins(exit_))
+
+    await parts.db.write("attempt did not start", op)
 
 
 def _asked(run: Run) -> tuple[Any, ...]:
