@@ -99,6 +99,8 @@ async def test_what_an_aborted_run_starts_is_aborted_too(engine: Engine, child_a
         while await marked(engine):
             await asyncio.sleep(0)
     late = await child_of(engine, root)
+    await engine.until(late, lambda run: run.status in (S.ABORTING, S.ABORTED))
+    engine.clock.advance(30)  # for one that had a process already
     assert (await engine.ended(late)).status is S.ABORTED
 
 
