@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from actorium.api.http import Route, Router
-from actorium.app import Platform as Program
+from actorium.app.platform import Platform as Program
 from actorium.settings import load_settings
 from support.openapi import Operation, given_document, plain
 from support.platform import Platform, Refused

@@ -10,7 +10,7 @@ from typing import Any
 
 import uvicorn
 
-from actorium.app import Platform
+from actorium.app.platform import Platform
 from actorium.domain.models import Actor, Build, JobStatus, Meta, Run, Task
 from actorium.services.access import Principal
 from actorium.services.run_options import StartOptions

@@ -15,7 +15,7 @@ import msgspec
 import uv
 from rich.table import Table
 
-from actorium.app import examine_engine, open_database
+from actorium.app.opening import examine_engine, open_database
 from actorium.cli.options import console
 from actorium.settings import Settings
 

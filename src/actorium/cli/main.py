@@ -16,7 +16,8 @@ from cyclopts import Parameter
 from rich.markup import escape
 from rich.table import Table
 
-from actorium.app import ServerInfo, capacity_of, open_accounts, open_migrations, serve
+from actorium.app.opening import capacity_of, open_accounts, open_migrations
+from actorium.app.serving import ServerInfo, serve
 from actorium.cli.options import Config, DataDir, Set, console, fail, read_settings
 from actorium.domain.accounts import UserLimits
 from actorium.domain.errors import ApiError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actorium.app import Platform as Program
+from actorium.app.platform import Platform as Program
 from actorium.domain.requests import request_id
 from actorium.settings import load_settings
 from support.openapi import Document, given_document

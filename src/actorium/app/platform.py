@@ -1,19 +1,10 @@
-"""Builds every object, and starts and stops them in order; the only module that knows all others."""
+"""The whole program on one event loop: every object, and the order in which they start and stop."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
-
-import msgspec
-import structlog
-import uvicorn
-import uvloop
 
 from actorium.api import health as health_api
 from actorium.api.account import AccountRoutes
@@ -22,7 +13,6 @@ from actorium.api.aliases import default_storages
 from actorium.api.approvals import ApprovalRoutes
 from actorium.api.builds import BuildRoutes
 from actorium.api.charging import ChargeRoutes
-from actorium.api.connections import KEEP_ALIVE_SECS, Connection
 from actorium.api.datasets import DatasetRoutes
 from actorium.api.event_resources import EventResources
 from actorium.api.http import Api, Route, mount
@@ -39,19 +29,19 @@ from actorium.api.schedules import ScheduleRoutes
 from actorium.api.store import StoreRoutes
 from actorium.api.tasks import TaskRoutes
 from actorium.api.webhooks import WebhookRoutes
+from actorium.app.opening import capacity_of, open_blobs, open_database
 from actorium.builders.chosen import ChosenBuilder
 from actorium.builders.docker import DockerBuilder
 from actorium.builders.native import NativeBuilder
 from actorium.domain.errors import ApiError
 from actorium.domain.models import Run
-from actorium.domain.queueing import Capacity, Use
 from actorium.domain.secrets import Vault
 from actorium.domain.usage import Prices
 from actorium.domain.web_addresses import WebAddresses
 from actorium.edge.doors import Doors
 from actorium.edge.events import PATH as EVENTS_PATH
 from actorium.edge.events import Events
-from actorium.edge.proxy import MAX_MESSAGE_BYTES, Proxy
+from actorium.edge.proxy import Proxy
 from actorium.edge.requests import WebRouter
 from actorium.edge.standby import StandbyServers
 from actorium.edge.web_servers import RunWebServers
@@ -66,9 +56,8 @@ from actorium.engine.supervisor import Supervisor
 from actorium.engine.webhook_calls import WebhookCalls
 from actorium.engine.webhooks import WebhookDelivery, WebhookSettings
 from actorium.kit import Clock, Signals, SystemClock
-from actorium.observability import configure_logs
 from actorium.runtimes.chosen import ChosenRuntime
-from actorium.runtimes.docker import DockerEngine, DockerRuntime, EngineReport, examine
+from actorium.runtimes.docker import DockerEngine, DockerRuntime
 from actorium.runtimes.process import ProcessRuntime
 from actorium.services.access import Access, Principal
 from actorium.services.accounts import Accounts
@@ -106,81 +95,8 @@ from actorium.services.web_servers import WebServers
 from actorium.services.webhooks import Webhooks
 from actorium.settings import Settings
 from actorium.storage.accounts import AccountReader
-from actorium.storage.blobs import Blobs, LocalBlobs, ObjectStoreBlobs
-from actorium.storage.data_directory import InUseError, instance_key, locked
-from actorium.storage.db import Database
+from actorium.storage.data_directory import instance_key
 from actorium.storage.logs import LogStore
-from actorium.storage.postgres import PostgresDatabase
-from actorium.storage.sqlite import SqliteDatabase
-
-_log = structlog.get_logger("actorium.server")
-_PING_SECS = 25.0
-
-
-class ServerInfo(msgspec.Struct, frozen=True):
-    """What a started server tells. ``first_token`` is set when this start made the first user."""
-
-    base_url: str
-    data_dir: Path
-    username: str
-    first_token: str | None
-
-
-def open_database(settings: Settings) -> Database:
-    """The database of the settings, not started."""
-    if settings.database_url:
-        return PostgresDatabase(settings.database_url)
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return SqliteDatabase(settings.data_dir / "actorium.db", synchronous=settings.sqlite_synchronous)
-
-
-async def examine_engine(docker_host: str) -> EngineReport:
-    """What the Docker engine says of itself."""
-    return await examine(DockerEngine(docker_host))
-
-
-@contextlib.asynccontextmanager
-async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
-    """Users and tokens straight from the database, beside a server or without one."""
-    db = open_database(settings)
-    await db.start()
-    try:
-        yield Accounts(db, SystemClock())
-    finally:
-        await db.stop()
-
-
-@contextlib.asynccontextmanager
-async def open_migrations(settings: Settings) -> AsyncIterator[RunMigrations]:
-    """Migration of runs straight from the database; a server beside it notices within a second."""
-    db = open_database(settings)
-    await db.start()
-    try:
-        yield RunMigrations(db, SystemClock(), Signals(), settings.requested_migration_window_secs)
-    finally:
-        await db.stop()
-
-
-def _open_blobs(settings: Settings) -> Blobs:
-    if not settings.blob_store_url:
-        return LocalBlobs(settings.data_dir / "blobs")
-    options: dict[str, Any] = {
-        "endpoint": settings.s3_endpoint_url or None,
-        "region": settings.s3_region,
-        "access_key_id": settings.s3_access_key_id or None,
-        "secret_access_key": settings.s3_secret_access_key or None,
-    }
-    return ObjectStoreBlobs(settings.blob_store_url, **{key: value for key, value in options.items() if value})
-
-
-def capacity_of(settings: Settings) -> Capacity:
-    """What the settings leave for runs."""
-    machine = Use(settings.max_total_memory_mbytes, settings.max_concurrent_runs)
-    user = Use(
-        settings.max_user_memory_mbytes or machine.memory_mbytes,
-        settings.max_user_concurrent_runs or machine.run_count,
-    )
-    return Capacity(machine, user, queues=settings.when_limits_are_reached == "queue")
 
 
 class Platform:
@@ -198,7 +114,7 @@ class Platform:
 
         self.access = Access(AccountReader(self.db), clock, key)
         self.accounts = Accounts(self.db, clock)
-        self.blobs = _open_blobs(settings)
+        self.blobs = open_blobs(settings)
         self.logs = LogStore(settings.data_dir / "logs", settings.max_log_mbytes * 2**20)
         self.prices = Prices(settings.usage_prices_usd)
         self.reads = ReadCounts(self.db, clock, self.prices)
@@ -461,124 +377,3 @@ def _events_url(run: Run, api_base_url: str) -> str:
 
 async def _no_lifespan(_scope: Any, _receive: Any, _send: Any) -> None:
     raise RuntimeError("this application is started by Platform.start")
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the signals are ours. ``on_started`` is called once it listens."""
-
-    on_started: Callable[[], None]
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
-        await super().startup(sockets)
-        self.on_started()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
-
-
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise InUseError(
-            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Choose another with --port."
-        ) from error
-    listener.listen(2048)
-    return listener
-
-
-def serve(
-    settings: Settings,
-    *,
-    stop_runs: bool,
-    first_token: str | None = None,
-    on_ready: Callable[[ServerInfo], None] | None = None,
-) -> None:
-    """Run the server until SIGTERM or SIGINT.
-
-    SIGTERM leaves live runs running; SIGINT, with ``stop_runs``, migrates them out first (a second
-    one stops at once). Raises ``InUseError`` when directory or port are taken.
-    """
-    configure_logs(settings.log_level, settings.log_format)
-    with locked(settings.data_dir), _listen(settings) as listener:
-        uvloop.run(_serve(settings, listener, stop_runs=stop_runs, first_token=first_token, on_ready=on_ready))
-
-
-async def _serve(
-    settings: Settings,
-    listener: socket.socket,
-    *,
-    stop_runs: bool,
-    first_token: str | None,
-    on_ready: Callable[[ServerInfo], None] | None,
-) -> None:
-    port = listener.getsockname()[1]
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
-    base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    platform = Platform(settings, base_url)
-    await platform.start()
-    user, token = await platform.accounts.ensure_first_user(token=first_token)
-    server = _Server(
-        uvicorn.Config(
-            platform.application,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            http=Connection,
-            timeout_keep_alive=KEEP_ALIVE_SECS,
-            ws="websockets-sansio",
-            ws_ping_interval=_PING_SECS,
-            ws_ping_timeout=300.0,
-            ws_max_size=MAX_MESSAGE_BYTES,
-            timeout_graceful_shutdown=3,
-            server_header=False,
-        )
-    )
-    server.on_started = lambda: platform.doors.attach(server, settings.host, port)
-    interrupted = asyncio.Event()
-    again = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, lambda: _ask_to_stop(server, None, again))
-    loop.add_signal_handler(signal.SIGINT, lambda: _ask_to_stop(server, interrupted if stop_runs else None, again))
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
-    draining = asyncio.create_task(_drain_when(platform, interrupted, again, server), name="drain")
-    _log.info("server started", url=base_url, data_dir=str(settings.data_dir), database=platform.db.name)
-    if on_ready is not None:
-        on_ready(ServerInfo(settings.public_base_url or base_url, settings.data_dir, user.username, token))
-    try:
-        await serving
-    finally:
-        draining.cancel()
-        await asyncio.gather(draining, return_exceptions=True)
-        await platform.stop()
-        _log.info("server stopped")
-
-
-def _ask_to_stop(server: _Server, interrupted: asyncio.Event | None, again: asyncio.Event) -> None:
-    if interrupted is not None and not interrupted.is_set():
-        interrupted.set()
-        return
-    again.set()
-    server.should_exit = True
-
-
-async def _drain_when(platform: Platform, interrupted: asyncio.Event, again: asyncio.Event, server: _Server) -> None:
-    """After the first SIGINT: move the runs out while the API still answers them, then stop."""
-    await interrupted.wait()
-    count = platform.supervisor.live_count
-    if count:
-        _log.info("stopping live runs, interrupt again to leave them running", runs=count)
-    drain = asyncio.create_task(platform.drain(platform.settings.migration_window_secs), name="drain-runs")
-    waiting = asyncio.create_task(again.wait(), name="second-interrupt")
-    await asyncio.wait({drain, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (drain, waiting):
-        task.cancel()
-    await asyncio.gather(drain, waiting, return_exceptions=True)
-    server.should_exit = True

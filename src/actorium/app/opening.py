@@ -1,0 +1,76 @@
+"""What the settings say, made but not started; and what the command line uses without a server."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from actorium.domain.queueing import Capacity, Use
+from actorium.kit import Signals, SystemClock
+from actorium.runtimes.docker import DockerEngine, EngineReport, examine
+from actorium.services.accounts import Accounts
+from actorium.services.run_migrations import RunMigrations
+from actorium.settings import Settings
+from actorium.storage.blobs import Blobs, LocalBlobs, ObjectStoreBlobs
+from actorium.storage.db import Database
+from actorium.storage.postgres import PostgresDatabase
+from actorium.storage.sqlite import SqliteDatabase
+
+
+def open_database(settings: Settings) -> Database:
+    """The database of the settings, not started."""
+    if settings.database_url:
+        return PostgresDatabase(settings.database_url)
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return SqliteDatabase(settings.data_dir / "actorium.db", synchronous=settings.sqlite_synchronous)
+
+
+async def examine_engine(docker_host: str) -> EngineReport:
+    """What the Docker engine says of itself."""
+    return await examine(DockerEngine(docker_host))
+
+
+@contextlib.asynccontextmanager
+async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    """Users and tokens straight from the database, beside a server or without one."""
+    db = open_database(settings)
+    await db.start()
+    try:
+        yield Accounts(db, SystemClock())
+    finally:
+        await db.stop()
+
+
+@contextlib.asynccontextmanager
+async def open_migrations(settings: Settings) -> AsyncIterator[RunMigrations]:
+    """Migration of runs straight from the database; a server beside it notices within a second."""
+    db = open_database(settings)
+    await db.start()
+    try:
+        yield RunMigrations(db, SystemClock(), Signals(), settings.requested_migration_window_secs)
+    finally:
+        await db.stop()
+
+
+def open_blobs(settings: Settings) -> Blobs:
+    """The blob store of the settings, not started."""
+    if not settings.blob_store_url:
+        return LocalBlobs(settings.data_dir / "blobs")
+    options: dict[str, Any] = {
+        "endpoint": settings.s3_endpoint_url or None,
+        "region": settings.s3_region,
+        "access_key_id": settings.s3_access_key_id or None,
+        "secret_access_key": settings.s3_secret_access_key or None,
+    }
+    return ObjectStoreBlobs(settings.blob_store_url, **{key: value for key, value in options.items() if value})
+
+
+def capacity_of(settings: Settings) -> Capacity:
+    """What the settings leave for runs."""
+    machine = Use(settings.max_total_memory_mbytes, settings.max_concurrent_runs)
+    user = Use(
+        settings.max_user_memory_mbytes or machine.memory_mbytes,
+        settings.max_user_concurrent_runs or machine.run_count,
+    )
+    return Capacity(machine, user, queues=settings.when_limits_are_reached == "queue")
