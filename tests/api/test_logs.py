@@ -35,6 +35,9 @@ class Accounts:
     async def find_token(self, token_hash: str) -> TokenOwner | None:
         return TokenOwner("token1", "user1", "jane", None) if token_hash == hash_token(TOKEN) else None
 
+    async def note_use(self, token_id: str, now: int) -> None:
+        return
+
     async def find_run_owner(self, run_id: str) -> RunOwner | None:
         return None
 
