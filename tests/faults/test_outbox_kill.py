@@ -82,6 +82,7 @@ def test_every_event_arrives_over_kills_at_random_moments(platform: Platform, re
     receiver.stop()
 
 
+@pytest.mark.long
 def test_what_waits_for_a_retry_survives(platform: Platform) -> None:
     receiver = Receiver()
     receiver.is_down = True
