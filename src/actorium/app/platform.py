@@ -28,6 +28,7 @@ from actorium.api.runs import RunRoutes
 from actorium.api.schedules import ScheduleRoutes
 from actorium.api.store import StoreRoutes
 from actorium.api.tasks import TaskRoutes
+from actorium.api.tools import ToolRoutes
 from actorium.api.webhooks import WebhookRoutes
 from actorium.app.opening import capacity_of, open_blobs, open_database
 from actorium.builders.chosen import ChosenBuilder
@@ -90,6 +91,7 @@ from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
 from actorium.services.store import Store
 from actorium.services.tasks import Tasks
+from actorium.services.tools import Tools
 from actorium.services.versions import Versions
 from actorium.services.web_servers import WebServers
 from actorium.services.webhooks import Webhooks
@@ -114,6 +116,7 @@ class Platform:
 
         self.access = Access(AccountReader(self.db), clock, key)
         self.accounts = Accounts(self.db, clock)
+        self.tools = Tools(self.accounts, key)
         self.blobs = open_blobs(settings)
         self.logs = LogStore(settings.data_dir / "logs", settings.max_log_mbytes * 2**20)
         self.prices = Prices(settings.usage_prices_usd)
@@ -284,6 +287,7 @@ class Platform:
         return [
             *AccountRoutes(self.accounts, limits, self.reads.usage, self.budgets).routes(),
             *ActorRoutes(self.actors, addresses, versions).routes(),
+            *ToolRoutes(self.tools).routes(),
             *ApprovalRoutes(Approvals(self.db, self.clock), self.actors).routes(),
             *StoreRoutes(Store(self.db, self.clock)).routes(),
             *BuildRoutes(self.builds, self.actors, self.clock, logs, self.prices).routes(),

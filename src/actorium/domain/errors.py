@@ -49,6 +49,7 @@ class ErrorType(Enum):
     INVALID_PICTURE_URL = ("invalid-picture-url", 400)
     INVALID_RECORD_KEY = ("invalid-record-key", 400)
     INVALID_REQUEST = ("invalid-request", 400)
+    INVALID_SIGNATURE = ("invalid-signature", 400)
     INVALID_TOKEN = ("invalid-token", 401)
     INVALID_VALUE = ("invalid-value", 400)
     INVALID_RESOURCE_TYPE = ("invalid-resource-type", 400)
