@@ -24,9 +24,7 @@ async def test_browser_info_tells_what_arrived(checked: CheckedProgram, method: 
 
 
 async def test_browser_info_with_other_headers(checked: CheckedProgram) -> None:
-    answer = await checked.send(
-        "GET", "/browser-info?skipHeaders=1&rawHeaders=true", by=None, headers={"X-Mine": "1"}
-    )
+    answer = await checked.send("GET", "/browser-info?skipHeaders=1&rawHeaders=true", by=None, headers={"X-Mine": "1"})
     found = json.loads(answer.body)
     assert "headers" not in found
     raw = found["rawHeaders"]

@@ -21,11 +21,15 @@ _LEAVE_SECS = 5.0
 
 
 class Boot(msgspec.Struct, frozen=True):
-    """How a spawner's process is started: ``command`` gets the shim's folder and a descriptor as further arguments."""
+    """How a spawner's process is started: ``command`` gets the shim's folder and a descriptor as further arguments.
+
+    What others' modules print while they are imported is not for the server's log (``is_quiet``).
+    """
 
     command: list[str]
     env: dict[str, str]
     cwd: str = "/"
+    is_quiet: bool = False
 
 
 def own_boot() -> Boot:
@@ -152,6 +156,7 @@ class Spawner:
                 [*self._boot.command, str(Path(__file__).parent), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL if self._boot.is_quiet else None,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
                 cwd=self._boot.cwd,

@@ -127,4 +127,4 @@ def _boot(key: _Key) -> Boot:
     if program is None:
         raise FileNotFoundError(f"{key.interpreter[0]} is not in {env['PATH']}")
     command = [program, *key.interpreter[1:], "-c", _BOOT, *imported_modules(Path(key.app_dir))]
-    return Boot(command, {**env, ROOM_NAME: " " * _ROOM_BYTES}, key.app_dir)
+    return Boot(command, {**env, ROOM_NAME: " " * _ROOM_BYTES}, key.app_dir, is_quiet=True)

@@ -65,7 +65,10 @@ def main(descriptor: int, become: keeper.Become = child.execute) -> None:
 
 def _receive(server: socket.socket) -> tuple[bytes, socket.socket | None]:
     # socket.recv_fds drops its flags (seen in 3.11); without this one every Actor would inherit the socket.
-    request, ancillary, _, _ = server.recvmsg(1, socket.CMSG_SPACE(_INT_BYTES), socket.MSG_CMSG_CLOEXEC)
+    try:
+        request, ancillary, _, _ = server.recvmsg(1, socket.CMSG_SPACE(_INT_BYTES), socket.MSG_CMSG_CLOEXEC)
+    except ConnectionError:  # it was killed
+        return b"", None
     for _, _, data in ancillary:
         return request, socket.socket(fileno=int.from_bytes(data[:_INT_BYTES], sys.byteorder))
     return request, None
