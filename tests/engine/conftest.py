@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from actorium.domain.models import Actor, Build, JobStatus, Meta, Run, User
+from actorium.domain.models import Actor, JobStatus, Meta, Run, User
 from actorium.domain.queueing import Capacity, Use
 from actorium.domain.secrets import Vault
 from actorium.domain.web_addresses import WebAddresses
@@ -23,7 +23,6 @@ from actorium.services.actors import Actors
 from actorium.services.budgets import Budgets, BudgetSettings
 from actorium.services.builds import Builds
 from actorium.services.charging import Charging
-from actorium.services.events import Event, SystemInfo
 from actorium.services.run_inputs import RunInputs
 from actorium.services.run_migrations import RunMigrations
 from actorium.services.run_options import RunSettings, StartOptions
@@ -35,42 +34,14 @@ from actorium.storage import accounts, builds, catalog, jobs
 from actorium.storage.accounts import AccountReader
 from actorium.storage.db import Database, Tx
 from actorium.storage.logs import LogStore
+from fakes.builds import finished_build
 from fakes.clock import FakeClock
+from fakes.events import RecordedEvents
 from fakes.runtime import FakeProcess, FakeRuntime
 from fakes.web_servers import FakeWebServers
 
 CAPACITY = Capacity(Use(4096, 10), Use(4096, 10))
 BOB = Principal("bobbobbobbobbobbo", "bob", "token")
-
-
-class RecordedEvents:
-    """Keeps what the engine sent."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, str, Any]] = []
-        self.pending: dict[str, list[str]] = {}
-        self.closed: list[str] = []
-
-    def send(self, run_id: str, name: str, data: Any = None) -> None:
-        self.sent.append((run_id, name, data))
-
-    def set_pending(self, run_id: str, events: Any) -> None:
-        self.pending[run_id] = [event.name for event in events if isinstance(event, Event)]
-
-    def clear_pending(self, run_id: str) -> None:
-        self.pending.pop(run_id, None)
-
-    def send_system_info(self, run_id: str, info: SystemInfo) -> None:
-        self.sent.append((run_id, "systemInfo", info))
-
-    def close_run(self, run_id: str) -> None:
-        self.closed.append(run_id)
-
-    def connection_count(self, run_id: str) -> int:
-        return 0
-
-    def names(self) -> list[str]:
-        return [name for _, name, _ in self.sent if name != "systemInfo"]
 
 
 @dataclass
@@ -167,27 +138,7 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
     actors, build_service = Actors(db, clock, vault, no_runs, {}), Builds(db, clock, signals, logs)
     now = clock.now_ms()
     actor = Actor("actoractoractoract"[:17], BOB.user_id, "counter", now, now, {"build": "latest"}, {})
-    build = Build(
-        id="buildbuildbuildbui"[:17],
-        actor_id=actor.id,
-        user_id=BOB.user_id,
-        version_number="0.1",
-        build_number="0.1.1",
-        status=JobStatus.SUCCEEDED,
-        started_at=now,
-        finished_at=now,
-        meta=Meta("API"),
-        options={"memoryMbytes": 4096},
-        tag="latest",
-        exit_code=0,
-        status_message=None,
-        running_at=now,
-        abort_requested=False,
-        env_vars=(),
-        actor_version={},
-        image_kind="native",
-        image_state={},
-    )
+    build = finished_build(actor, now)
 
     async def prepare(tx: Tx) -> None:
         await accounts.insert_user(tx, User(BOB.user_id, BOB.username, "bob@example.com", now))

@@ -289,3 +289,11 @@ async def test_the_target_gets_its_own_key_for_its_secrets(live: LiveProgram) ->
     keys = await live.platform.inputs.keys(live.people["jane"].user_id, TARGET)
     assert decrypt(stored, keys) == "hidden word"
     assert second.spec.env["APIFY_INPUT_SECRETS_PRIVATE_KEY_PASSPHRASE"] == keys.passphrase
+
+
+async def test_a_run_the_engine_has_yet_to_attach_to_metamorphs(live: LiveProgram) -> None:
+    run, _ = await live.running("memory=512")
+    await live.platform.supervisor.stop()
+    await live.platform.logs.finish(run["id"])
+    changed = await live.ask("POST", path(run))
+    assert (changed["status"], changed["actId"]) == ("RUNNING", TARGET)

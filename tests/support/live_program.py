@@ -9,55 +9,24 @@ from typing import Any
 import msgspec
 
 from actorium.engine.supervisor import Supervisor
-from actorium.services.events import Event
 from actorium.storage import jobs
+from fakes.events import RecordedEvents
 from fakes.runtime import FakeProcess, FakeRuntime
 from support.program import ACTOR_ID, Program
 
 ENDED = {"SUCCEEDED", "FAILED", "TIMED-OUT", "ABORTED"}
 
 
-class SentEvents:
-    """Keeps what the engine sent to processes."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, str, Any]] = []
-        self.pending: dict[str, list[str]] = {}
-        self.closed: list[str] = []
-
-    def send(self, run_id: str, name: str, data: Any = None) -> None:
-        self.sent.append((run_id, name, data))
-
-    def set_pending(self, run_id: str, events: Any) -> None:
-        self.pending[run_id] = [event.name for event in events if isinstance(event, Event)]
-
-    def clear_pending(self, run_id: str) -> None:
-        self.pending.pop(run_id, None)
-
-    def send_system_info(self, run_id: str, info: Any) -> None:
-        return
-
-    def close_run(self, run_id: str) -> None:
-        self.closed.append(run_id)
-
-    def connection_count(self, run_id: str) -> int:
-        return 0
-
-    def names(self, run_id: str) -> list[str]:
-        """The events a run was sent, in their order."""
-        return [name for target, name, _ in self.sent if target == run_id]
-
-
 class LiveProgram(Program):
     """A ``Program`` that executes its runs with a ``FakeRuntime``."""
 
     runtime: FakeRuntime
-    events: SentEvents
+    events: RecordedEvents
 
     async def start(self) -> None:
         await super().start()
         self.runtime = getattr(self, "runtime", None) or FakeRuntime(self.clock)
-        self.events = SentEvents()
+        self.events = RecordedEvents()
         parts = self.platform.supervisor._parts
         parts = msgspec.structs.replace(
             parts, runtime=self.runtime, events=self.events, find_web_server=self._find_web_server

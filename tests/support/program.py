@@ -11,12 +11,13 @@ from typing import Any
 import uvicorn
 
 from actorium.app.platform import Platform
-from actorium.domain.models import Actor, Build, JobStatus, Meta, Run, Task
+from actorium.domain.models import Actor, JobStatus, Meta, Run, Task
 from actorium.services.access import Principal
 from actorium.services.run_options import StartOptions
 from actorium.settings import load_settings
 from actorium.storage import builds, catalog, jobs, tasks
 from actorium.storage.db import Tx
+from fakes.builds import finished_build
 from fakes.clock import FakeClock
 from support.storage_server import Answer, Wire, data
 
@@ -60,33 +61,14 @@ class Program(Wire):
             self.people[name] = Principal(user.id, name, token.id)
         now, jane = self.clock.now_ms(), self.people["jane"]
         actor = Actor(ACTOR_ID, jane.user_id, "counter", now, now, {"build": "latest"}, {})
-        build = Build(
-            id="buildbuildbuildbui"[:17],
-            actor_id=actor.id,
-            user_id=jane.user_id,
-            version_number="0.1",
-            build_number="0.1.1",
-            status=JobStatus.SUCCEEDED,
-            started_at=now,
-            finished_at=now,
-            meta=Meta("API"),
-            options={"memoryMbytes": 4096},
-            tag="latest",
-            exit_code=0,
-            status_message=None,
-            running_at=now,
-            abort_requested=False,
-            env_vars=(),
-            actor_version={
-                "sourceType": "SOURCE_FILES",
-                "versionNumber": "0.1",
-                "buildTag": "latest",
-                "sourceUrl": None,
-                "applyEnvVarsToBuild": False,
-            },
-            image_kind="native",
-            image_state={},
-        )
+        version = {
+            "sourceType": "SOURCE_FILES",
+            "versionNumber": "0.1",
+            "buildTag": "latest",
+            "sourceUrl": None,
+            "applyEnvVarsToBuild": False,
+        }
+        build = finished_build(actor, now, version)
 
         task = Task(TASK_ID, jane.user_id, actor.id, "counter-task", now, now, None, None, {"title": "Counter Task"})
 

@@ -141,6 +141,6 @@ class Metamorphs:
         if is_changed:
             self._forget_tokens()
             line = f"ACTOR: Metamorphing into Actor {target.name} ({target.id}), build {build.build_number}."
-            await self._logs.platform_line(run.id, now, line)
             self._signals.send(run_topic(run.id))
+            await self._logs.platform_line(run.id, now, line)
         return changed

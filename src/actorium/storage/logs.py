@@ -133,8 +133,13 @@ class LogStore:
             await log.room.wait()
 
     async def platform_line(self, job_id: str, at_ms: int, text: str) -> None:
-        """Add a line of the platform and make it durable. It goes before a process's line still under way."""
-        log = self._open_log(job_id)
+        """Add a line of the platform and make it durable. It goes before a process's line still under way.
+
+        A log that is not open gets none: that of a run which is over by then, or which the engine has yet to attach to.
+        """
+        log = self._logs.get(job_id)
+        if log is None or log.is_finished:
+            return
         await self._barrier(job_id, log, PlatformLine(at_ms, text))
         await self._save(log, for_good=True)
 
