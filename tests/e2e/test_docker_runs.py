@@ -145,7 +145,7 @@ def test_a_container_killed_by_somebody_else_fails_the_run(docker_platform: Plat
     on_engine(docker_url, "POST", f"containers/{container['Id']}/kill")
     ended = docker_platform.ended(run_id)
     assert (ended["status"], ended["exitCode"]) == ("FAILED", 137)
-    assert "signal 9" in ended["statusMessage"]
+    assert "SIGKILL" in ended["statusMessage"]
 
 
 def test_an_immediate_abort_ends_the_container_and_cleans_up(docker_platform: Platform, docker_url: str) -> None:
