@@ -157,7 +157,7 @@ def test_run_life(client: ApifyClient, echo: str) -> None:
 
 def test_lists_of_runs(client: ApifyClient, echo: str) -> None:
     actor = client.actor(echo)
-    runs = [actor.call(memory_mbytes=128) for _ in range(3)]
+    runs = [actor.call(memory_mbytes=128, logger=None) for _ in range(3)]
     newest = [item.id for item in actor.runs().list(desc=True, limit=3).items]
     assert newest == [run.id for run in reversed(runs)]
     second = actor.runs().list(desc=True, limit=1, offset=1)
