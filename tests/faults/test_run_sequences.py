@@ -49,7 +49,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 def test_random_requests_and_kills(world: World, request: pytest.FixtureRequest) -> None:
     seed = request.config.getoption("--fault-seed")
     # A round takes as long as several of the other fault tests.
-    rounds = (request.config.getoption("--fault-rounds") + 4) // 5
+    rounds = (request.config.getoption("--fault-rounds") + 1) // 2
     for round_ in range(rounds):
         name = f"{seed}-{round_}"
         struck: list[str] = []
