@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actorium.runtimes import Handle, Phase, RunSpec, StartError
+from actorium.runtimes import Handle, Phase, RunSpec, StartError, link
 from actorium.runtimes import process as process_module
 from actorium.runtimes.attempts import AttemptDir, NativeImage
 from conformance.process_harness import FILL, ProcessHarness, assert_nothing_left, end_of, is_alive, start_tree
@@ -23,6 +23,7 @@ from conformance.runtimes import (
     read_all,
     read_until,
 )
+from support.platform import wait_for
 
 
 async def _await_true(condition: Callable[[], bool]) -> None:
@@ -87,6 +88,63 @@ async def test_the_spawner_ends_with_its_server(harness: ProcessHarness) -> None
     assert len(spawners) == 1 + harness.warm
     await harness.runtime.close()
     assert not any(map(is_alive, spawners))
+
+
+@pytest.mark.parametrize("in_the_way", ["spool", "main"])
+async def test_a_keeper_that_ends_before_it_reports_the_start_is_a_loss(
+    harness: ProcessHarness, in_the_way: str
+) -> None:
+    """It has claimed the attempt, so that nobody can tell whether anything ran: not a start that failed."""
+
+    async def checkpoint(handle: Handle) -> None:
+        # The keeper makes this file itself, before (spool) or after (main) it forks, and breaks when there is one.
+        await asyncio.to_thread((harness.root / handle.attempt_id / in_the_way).symlink_to, "999999:1:no-such-boot")
+
+    handle = await harness.runtime.start(harness.python("import time; time.sleep(600)"), checkpoint)
+    assert (await end_of(harness.runtime, handle)).error == "lost"
+    assert_nothing_left(handle, [])
+    assert await harness.runtime.list_managed() == [handle]
+
+
+async def test_a_start_that_takes_too_long_is_given_up_for_good(
+    harness: ProcessHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "_START_SECS", 0.1)
+    spawners = harness.runtime.spawner_pids
+    for spawner in spawners:
+        os.kill(spawner, signal.SIGSTOP)
+    ran = harness.root / "ran"
+    try:
+        with pytest.raises(StartError, match=r"did not begin within 0\.1 s"):
+            await harness.start(f"open({str(ran)!r}, 'w')")
+    finally:
+        for spawner in spawners:
+            os.kill(spawner, signal.SIGCONT)
+    assert await harness.runtime.list_managed() == []
+    # The spawner serves one request after the other: the late keeper was forked before this one.
+    monkeypatch.undo()
+    assert (await end_of(harness.runtime, await harness.start("import os; os._exit(3)"))).code == 3
+    assert not ran.exists()
+
+
+async def test_a_start_is_not_given_up_because_the_server_was_held_up(
+    harness: ProcessHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when its machine slept: the time is over, but the keeper has begun its work."""
+    waits = iter([True])
+
+    def attempts() -> list[Path]:
+        return list(harness.root.iterdir())
+
+    async def first_of(*futures: asyncio.Future[object], timeout_secs: float | None = None) -> None:
+        if next(waits, False):
+            await asyncio.to_thread(wait_for, lambda: any(one.joinpath("claim").is_symlink() for one in attempts()))
+        else:
+            await link.first_of(*futures, timeout_secs=timeout_secs)
+
+    monkeypatch.setattr(process_module, "first_of", first_of)
+    handle = await harness.start("import os; os._exit(4)")
+    assert (await end_of(harness.runtime, handle)).code == 4
 
 
 async def test_a_second_runtime_takes_over(harness: ProcessHarness) -> None:

@@ -128,6 +128,4 @@ def check_end(history: RunHistory, final: dict[str, Any], server_kills: int) -> 
         "SUCCEEDED": bool(history.kinds & {"quick", "flood"}),
         "FAILED": "failing" in history.kinds or bool(history.killed_attempts) or losses >= _LOSSES_THAT_FAIL,
     }
-    if history.cut_attempts and "its keeper ended before it" in (final.get("statusMessage") or ""):
-        causes["FAILED"] = True
     assert causes[status], f"nothing accounts for {status}: {final.get('statusMessage')}"

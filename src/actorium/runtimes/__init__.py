@@ -142,7 +142,8 @@ class Runtime(Protocol):
         """Start the attempt and return once its main process exists.
 
         Calls ``checkpoint`` with a handle that finds the attempt again before anything is executed.
-        Raises ``StartError`` when it cannot be started; then nothing is left behind.
+        Raises ``StartError`` when it cannot be started; then nothing is left behind. An attempt that is lost while
+        it starts is no error: ``wait`` says ``lost``.
         """
         ...
 

@@ -151,7 +151,7 @@ class ProcessRuntime:
             link = await self._fork_keeper(spawner)
             link.write(launch)
             try:
-                await first_of(link.started, link.closed, timeout_secs=_START_SECS)
+                is_late = not await self._has_answered(directory, link)
             except asyncio.CancelledError:
                 link.close()
                 raise
@@ -162,15 +162,29 @@ class ProcessRuntime:
                 self._adopt(directory.attempt_id, link)
                 return
             link.close()
-            # The spawner or the keeper died on the way, or hangs. Unclaimed, nothing was executed.
-            phase = await self._in_thread(lambda: directory.phase(decide=False))
-            if phase is not Phase.GONE:
+            if is_late:
                 await self._stop(directory, 0)
+                raise StartError(f"The Actor's process cannot be started: it did not begin within {_START_SECS:g} s")
+            # The spawner or the keeper died on the way. Unclaimed, nothing was executed.
+            phase = await self._in_thread(lambda: directory.phase(decide=False))
+            if phase is not Phase.GONE and (await self._stop(directory, 0)).error == "lost":
+                # Nobody can tell how far it came: whoever waits for it hears that it is lost.
+                return
+            if phase is not Phase.GONE:
                 break
             await self._spawner.open()
         await self._in_thread(lambda: directory.phase(decide=True))
-        await self._stop(directory, 0)
         raise StartError("The Actor's process cannot be started: its keeper ended before it")
+
+    async def _has_answered(self, directory: AttemptDir, link: Link) -> bool:
+        """Wait for the keeper's first word, or its end. If neither comes in time, the attempt is given up."""
+        await first_of(link.started, link.closed, timeout_secs=_START_SECS)
+        if not (link.started.done() or link.closed.done()):
+            phase = await self._in_thread(lambda: directory.phase(decide=True))
+            if phase is Phase.RUNNING:
+                # Claimed: it is about to start, or has, and this process was held up itself.
+                await first_of(link.started, link.closed, timeout_secs=_START_SECS)
+        return link.started.done() or link.closed.done()
 
     async def _fork_keeper(self, spawner: Spawner) -> Link:
         ours, theirs = socket.socketpair()
