@@ -34,6 +34,22 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     found.stop()
 
 
+def platform_on(url: str, data_dir: Path, **env: str) -> Platform:
+    """A server that builds and runs in containers of the engine at ``url``."""
+    env = {"ACTORIUM_BUILDER": "docker", "ACTORIUM_DOCKER_HOST": url, "ACTORIUM_DOCKER_NETWORK": "actorium-test", **env}
+    found = Platform(data_dir, env=env).start()
+    found.first_token()
+    return found
+
+
+@pytest.fixture(scope="session")
+def docker_platform(docker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """One server on the tests' engine for all tests of a worker."""
+    found = platform_on(docker_url, tmp_path_factory.mktemp("docker") / "data")
+    yield found
+    found.stop()
+
+
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     """The npm packages of ``package.json``, installed once for a checkout."""

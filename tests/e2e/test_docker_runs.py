@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from actorium.runtimes.docker.engine import DockerEngine
+from e2e.conftest import platform_on
 from e2e.test_sdks import abort_in_the_middle, items, resurrected, sample
 from support.docker import Engine
 from support.docker_images import NODE, PYTHON, SDK, ensure_images
@@ -19,7 +20,6 @@ from support.platform import Platform, Refused, processes_of, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(400), pytest.mark.xdist_group("docker")]
 
-_NETWORK = "actorium-test"
 _TICKS = """
 import os, sys, time
 print("begun", flush=True)
@@ -29,21 +29,6 @@ while not os.path.exists("/tmp/end"):
     print("tick", number, flush=True)
     time.sleep(0.01)
 """
-
-
-def platform_on(url: str, data_dir: Path, **env: str) -> Platform:
-    env = {"ACTORIUM_BUILDER": "docker", "ACTORIUM_DOCKER_HOST": url, "ACTORIUM_DOCKER_NETWORK": _NETWORK, **env}
-    found = Platform(data_dir, env=env).start()
-    found.first_token()
-    return found
-
-
-@pytest.fixture(scope="module")
-def docker_platform(docker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """One server that builds and runs in containers."""
-    found = platform_on(docker_url, tmp_path_factory.mktemp("docker") / "data")
-    yield found
-    found.stop()
 
 
 def program(code: str, image: str = PYTHON) -> dict[str, str]:

@@ -1,165 +1,164 @@
-"""Actors of the stock SDKs that use what a run can do: reboot, metamorph, call, start, abort, messages, exit codes."""
+"""Actors of the stock SDKs that use what a run can do, as processes and in containers: reboot, metamorph, call,
+start, abort, tasks, webhooks, charging, events, messages, exit codes."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
 
-from e2e.test_sdks import items, javascript
+from e2e.test_charging import priced
+from e2e.test_sdks import items
+from e2e.verb_actors import verb_actor
 from support.platform import Platform, processes_of, wait_for
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("sdk-verbs")]
 
-_PYTHON = """
-import asyncio
-
-from apify import Actor
+_DOCKER, _NODE = pytest.mark.docker, pytest.mark.node
 
 
-async def main() -> None:
-    async with Actor:
-        given = await Actor.get_input() or {}
-        mode = given.get("mode", "echo")
-        before = await Actor.get_value("STATE") or {}
-        await Actor.set_value("STATE", {"lives": before.get("lives", 0) + 1})
-        if mode == "echo":
-            await Actor.push_data(given)
-        elif mode == "reboot":
-            if not before:
-                await Actor.reboot()
-            await Actor.push_data({"lives": before["lives"] + 1})
-        elif mode == "metamorph":
-            await Actor.metamorph(given["target"], {"mode": "echo", "from": "metamorph"})
-        elif mode == "call":
-            run = await Actor.call(given["target"], {"mode": "echo", "n": 1})
-            await Actor.push_data({"called": run.id, "status": run.status})
-        elif mode == "abort":
-            run = await Actor.start(given["target"], {"mode": "wait"})
-            await Actor.abort(run.id)
-            await Actor.push_data({"aborted": run.id})
-        elif mode == "wait":
-            print("WAITING", flush=True)
-            while not before:
-                await asyncio.sleep(0.1)
-        elif mode == "status":
-            await Actor.set_status_message("Half way")
-            await Actor.exit(status_message="All done")
-        elif mode == "fail":
-            await Actor.fail(exit_code=7, status_message="No luck")
-        elif mode == "raise":
-            raise RuntimeError("oops")
-        elif mode == "exit":
-            await Actor.exit(exit_code=3)
+class Verbs:
+    """The Actor of ``verb_actors`` in one language on one runtime."""
+
+    def __init__(self, platform: Platform, language: str, runtime: str) -> None:
+        self.platform = platform
+        self.language = language
+        self.name = f"{language}-verbs"
+        self.actor = platform.build_actor(self.name, verb_actor(language, runtime))
+
+    def begin(self, mode: str, **more: Any) -> str:
+        run = self.platform.call("POST", f"/v2/actors/{self.actor}/runs?memory=512", {"mode": mode, **more})
+        return str(run["id"])
+
+    def ended(self, run_id: str, status: str = "SUCCEEDED") -> dict[str, Any]:
+        """The run once it is over, with the status it must have and nothing left of it."""
+        ended = self.platform.ended(run_id)
+        assert ended["status"] == status, self.platform.log_lines(run_id)[-20:]
+        assert processes_of(run_id) == []
+        return ended
+
+    def done(self, mode: str, status: str = "SUCCEEDED", **more: Any) -> dict[str, Any]:
+        return self.ended(self.begin(mode, **more), status)
+
+    def item(self, run: dict[str, Any]) -> dict[str, Any]:
+        """The only item it pushed."""
+        (found,) = items(self.platform, run)
+        return found
+
+    def says(self, run_id: str, text: str) -> bool:
+        return any(text in line for line in self.platform.log_lines(run_id))
 
 
-asyncio.run(main())
-"""
-
-_JAVASCRIPT = """
-import { Actor } from 'apify';
-
-await Actor.main(async () => {
-    const given = (await Actor.getInput()) ?? {};
-    const mode = given.mode ?? 'echo';
-    const before = await Actor.getValue('STATE');
-    await Actor.setValue('STATE', { lives: (before?.lives ?? 0) + 1 });
-    if (mode === 'echo') await Actor.pushData(given);
-    else if (mode === 'reboot') {
-        if (!before) await Actor.reboot();
-        await Actor.pushData({ lives: before.lives + 1 });
-    } else if (mode === 'metamorph') await Actor.metamorph(given.target, { mode: 'echo', from: 'metamorph' });
-    else if (mode === 'call') {
-        const run = await Actor.call(given.target, { mode: 'echo', n: 1 });
-        await Actor.pushData({ called: run.id, status: run.status });
-    } else if (mode === 'abort') {
-        const run = await Actor.start(given.target, { mode: 'wait' });
-        await Actor.abort(run.id);
-        await Actor.pushData({ aborted: run.id });
-    } else if (mode === 'wait') {
-        console.log('WAITING');
-        while (!before) await new Promise((resolve) => { setTimeout(resolve, 100); });
-    } else if (mode === 'status') {
-        await Actor.setStatusMessage('Half way');
-        await Actor.exit('All done');
-    } else if (mode === 'fail') await Actor.fail('No luck', { exitCode: 7 });
-    else if (mode === 'raise') throw new Error('oops');
-    else if (mode === 'exit') await Actor.exit({ exitCode: 3 });
-});
-"""
-
-_FILES = {
-    "python": {
-        "Dockerfile": "FROM apify/actor-python:3.11\nCOPY requirements.txt ./\nRUN pip install -r requirements.txt\n"
-        'COPY . ./\nCMD ["python", "main.py"]\n',
-        "requirements.txt": "apify>=4.1,<5\n",
-        "main.py": _PYTHON,
-    },
-    "javascript": javascript(_JAVASCRIPT),
-}
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(("python", "process"), id="python"),
+        pytest.param(("javascript", "process"), id="javascript", marks=_NODE),
+        pytest.param(("python", "docker"), id="python-docker", marks=_DOCKER),
+        pytest.param(("javascript", "docker"), id="javascript-docker", marks=[_DOCKER, _NODE]),
+    ],
+)
+def verbs(request: pytest.FixtureRequest) -> Verbs:
+    language, runtime = request.param
+    platform = request.getfixturevalue("docker_platform" if runtime == "docker" else "platform")
+    return Verbs(platform, language, runtime)
 
 
-@pytest.fixture(scope="module", params=["python", pytest.param("javascript", marks=pytest.mark.node)])
-def actor(request: pytest.FixtureRequest, platform: Platform) -> str:
-    return platform.build_actor(f"{request.param}-verbs", _FILES[request.param])
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A URL for webhooks, and what has arrived there."""
+    received: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/", received
+    server.shutdown()
+    server.server_close()
 
 
-def begin(platform: Platform, actor: str, mode: str, **more: Any) -> dict[str, Any]:
-    run: dict[str, Any] = platform.call("POST", f"/v2/actors/{actor}/runs?memory=512", {"mode": mode, **more})
-    return run
+def test_reboot(verbs: Verbs) -> None:
+    run = verbs.done("reboot")
+    assert (run["stats"]["rebootCount"], verbs.item(run)) == (1, {"lives": 2})
 
 
-def done(platform: Platform, actor: str, mode: str, status: str = "SUCCEEDED", **more: Any) -> dict[str, Any]:
-    """A run of this mode once it is over, with the status it must have."""
-    ended = platform.ended(begin(platform, actor, mode, **more)["id"])
-    assert ended["status"] == status, platform.log_lines(ended["id"])[-20:]
-    assert processes_of(ended["id"]) == []
-    return ended
-
-
-def test_reboot(platform: Platform, actor: str) -> None:
-    run = done(platform, actor, "reboot")
-    assert (run["stats"]["rebootCount"], items(platform, run)) == (1, [{"lives": 2}])
-
-
-def test_metamorph(platform: Platform, actor: str) -> None:
-    target = platform.call("GET", f"/v2/actors/{actor}")["name"]
-    run = done(platform, actor, "metamorph", target=f"admin/{target}")
-    assert items(platform, run) == [{"mode": "echo", "from": "metamorph"}]
+def test_metamorph(verbs: Verbs) -> None:
+    run = verbs.done("metamorph", target=f"admin/{verbs.name}")
+    assert verbs.item(run) == {"mode": "echo", "from": "metamorph"}
     assert (run["stats"]["metamorph"], run["metamorphs"][0]["inputKey"]) == (1, "INPUT-METAMORPH-1")
 
 
-def test_call(platform: Platform, actor: str) -> None:
-    (pushed,) = items(platform, done(platform, actor, "call", target=actor))
-    child = platform.run(pushed["called"])
+def test_call(verbs: Verbs) -> None:
+    pushed = verbs.item(verbs.done("call", target=verbs.actor))
+    child = verbs.platform.run(pushed["called"])
     assert (pushed["status"], child["status"], child["meta"]["origin"]) == ("SUCCEEDED", "SUCCEEDED", "ACTOR")
-    assert items(platform, child) == [{"mode": "echo", "n": 1}]
+    assert verbs.item(child) == {"mode": "echo", "n": 1}
 
 
-def test_start_and_abort(platform: Platform, actor: str) -> None:
-    (pushed,) = items(platform, done(platform, actor, "abort", target=actor))
-    assert platform.ended(pushed["aborted"])["status"] == "ABORTED"
-    assert processes_of(pushed["aborted"]) == []
+def test_start_and_abort(verbs: Verbs) -> None:
+    pushed = verbs.item(verbs.done("abort", target=verbs.actor))
+    verbs.ended(pushed["aborted"], "ABORTED")
 
 
-def test_status_messages_and_exit_codes(platform: Platform, actor: str) -> None:
-    run = done(platform, actor, "status")
+def test_tasks_webhooks_charging_and_no_proxy(verbs: Verbs, receiver: tuple[str, list[dict[str, Any]]]) -> None:
+    url, received = receiver
+    priced(verbs.platform, verbs.actor, page=0.1)
+    task = verbs.platform.call(
+        "POST", "/v2/actor-tasks", {"actId": verbs.actor, "name": verbs.name, "input": {"mode": "echo", "n": 2}}
+    )
+    run = verbs.done("others", task=task["id"], receiver=url)
+    pushed = verbs.item(run)
+    assert (run["chargedEventCounts"]["page"], pushed["charged"]) == (2, 2)
+    child = verbs.platform.run(pushed["called"])
+    assert (child["status"], child["actorTaskId"]) == ("SUCCEEDED", task["id"])
+    assert verbs.item(child) == {"mode": "echo", "n": 2, "from": "task"}
+    # There is no proxy: an Actor that asks for one is told so.
+    assert pushed["proxy"] is None or pushed["proxy"].startswith("refused: "), pushed
+    wait_for(lambda: any(sent["resource"]["id"] == run["id"] for sent in received))
+    (sent,) = [sent for sent in received if sent["resource"]["id"] == run["id"]]
+    assert (sent["eventType"], sent["resource"]["status"]) == ("ACTOR.RUN.SUCCEEDED", "SUCCEEDED")
+
+
+def test_status_messages_and_exit_codes(verbs: Verbs) -> None:
+    run = verbs.done("status")
     assert (run["statusMessage"], run["isStatusMessageTerminal"], run["exitCode"]) == ("All done", True, 0)
-    run = done(platform, actor, "fail", "FAILED")
+    run = verbs.done("fail", "FAILED")
     assert (run["statusMessage"], run["exitCode"]) == ("No luck", 7)
-    assert done(platform, actor, "raise", "FAILED")["exitCode"] == 91
-    run = done(platform, actor, "exit", "FAILED")
+    assert verbs.done("raise", "FAILED")["exitCode"] == 91
+    run = verbs.done("exit", "FAILED")
     assert run["exitCode"] == 3
 
 
-def test_a_migration(platform: Platform, actor: str, request: pytest.FixtureRequest) -> None:
+def test_events_until_a_graceful_abort(verbs: Verbs) -> None:
+    run_id = verbs.begin("wait")
+    wait_for(lambda: verbs.says(run_id, "EVENT systemInfo"))
+    verbs.platform.call("POST", f"/v2/actor-runs/{run_id}/abort?gracefully=1")
+    # It leaves by itself; nobody waited for the window's end.
+    assert verbs.ended(run_id, "ABORTED")["exitCode"] == 0
+    told = [line.partition("EVENT ")[2] for line in verbs.platform.log_lines(run_id) if "EVENT " in line]
+    assert "persistState" in told[told.index("aborting") :]
+
+
+def test_a_migration(verbs: Verbs) -> None:
     """JavaScript Actors answer ``migrating`` with a reboot, Python ones use the whole window."""
-    run = begin(platform, actor, "wait")
-    wait_for(lambda: any("WAITING" in line for line in platform.log_lines(run["id"])))
-    platform.call("POST", f"/actorium/runs/{run['id']}/migrate")
-    if "python" in request.node.name:
-        current = platform.call("POST", f"/v2/actor-runs/{run['id']}/reboot")
-        assert current["status"] == "RUNNING"
-    ended = platform.ended(run["id"])
-    assert ended["status"] == "SUCCEEDED", platform.log_lines(run["id"])[-20:]
+    run_id = verbs.begin("wait")
+    wait_for(lambda: verbs.says(run_id, "WAITING"))
+    verbs.platform.call("POST", f"/actorium/runs/{run_id}/migrate")
+    if verbs.language == "python":
+        wait_for(lambda: verbs.says(run_id, "EVENT migrating"))
+        assert verbs.platform.call("POST", f"/v2/actor-runs/{run_id}/reboot")["status"] == "RUNNING"
+    ended = verbs.ended(run_id)
+    assert verbs.says(run_id, "EVENT migrating")
     assert (ended["stats"]["migrationCount"], ended["stats"]["rebootCount"]) == (1, 0)
