@@ -141,6 +141,49 @@ async def test_refusals_change_nothing(live: LiveProgram) -> None:
     assert json.loads(refused.body)["error"]["message"] == "Actor job is already finished."
 
 
+async def set_prices(live: LiveProgram, target: str, info: dict[str, Any]) -> None:
+    live.clock.advance(1)
+    known = (await live.ask("GET", f"/actors/{target}"))["pricingInfos"]
+    await live.ask("PUT", f"/actors/{target}", {"pricingInfos": [*known, info]})
+
+
+def paid_per(event: str) -> dict[str, Any]:
+    prices = {event: {"eventTitle": event, "eventDescription": event, "eventPriceUsd": 0.5}}
+    return {"pricingModel": "PAY_PER_EVENT", "pricingPerEvent": {"actorChargeEvents": prices}}
+
+
+async def test_a_target_that_is_paid_per_result_is_refused(live: LiveProgram) -> None:
+    await set_prices(
+        live, TARGET, {"pricingModel": "PRICE_PER_DATASET_ITEM", "unitName": "result", "pricePerUnitUsd": 0.1}
+    )
+    run, process = await live.running()
+    refused = await live.send("POST", path(run))
+    assert error(refused) == (403, "cannot-metamorph-to-pay-per-result-actor")
+    assert "target" in json.loads(refused.body)["error"]["message"]
+    assert (process.exit, (await live.get(run))["actId"]) == (None, ACTOR_ID)
+
+
+async def test_prices_and_charges_stay_those_of_the_start(live: LiveProgram) -> None:
+    await set_prices(live, ACTOR_ID, paid_per("page"))
+    await set_prices(live, TARGET, paid_per("picture"))
+    run, process = await live.running("maxTotalChargeUsd=5")
+    token = process.spec.env["APIFY_TOKEN"]
+
+    async def charge(event: str) -> Any:
+        headers = {"idempotency-key": event, "Content-Type": "application/json"}
+        body = json.dumps({"eventName": event}).encode()
+        return await live.request("POST", f"/v2/actor-runs/{run['id']}/charge", body, headers, token)
+
+    shown = await live.ask("POST", path(run))
+    assert shown["pricingInfo"] == run["pricingInfo"]
+    second = await live.process_of(run, 2)
+    assert second.spec.env["ACTOR_MAX_TOTAL_CHARGE_USD"] == "5"
+    assert (await charge("page")).status == 201
+    assert error(await charge("picture")) == (404, "record-not-found")
+    current = await live.get(run)
+    assert (current["chargedEventCounts"], current["options"]["maxTotalChargeUsd"]) == ({"page": 1}, 5)
+
+
 async def test_every_route_means_the_same(live: LiveProgram) -> None:
     document = given_document()
     task = await live.ask("POST", "/actor-tasks", {"actId": ACTOR_ID, "name": "a-task"})

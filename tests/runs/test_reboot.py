@@ -50,9 +50,47 @@ async def test_a_run_that_waits_or_is_aborted_is_left_alone(live: LiveProgram) -
     live.runtime.end(process, code=0)
     assert (await live.ended(run))["status"] == "ABORTED"
     assert len(live.runtime.processes) == 1
+    assert (await live.get(run))["stats"]["rebootCount"] == 0
     await live.platform.supervisor.stop()
     waiting = await live.begin()
-    assert (await live.ask("POST", f"/actor-runs/{waiting['id']}/reboot"))["status"] == "READY"
+    shown = await live.ask("POST", f"/actor-runs/{waiting['id']}/reboot")
+    assert (shown["status"], shown["stats"]["rebootCount"]) == ("READY", 0)
+
+
+async def test_reboots_that_are_asked_for_at_once_are_one(live: LiveProgram) -> None:
+    """``rebootCount`` counts the processes that were replaced."""
+    run, first = await live.running()
+    await live.platform.supervisor.stop()
+    for _ in range(3):
+        await live.ask("POST", f"/actor-runs/{run['id']}/reboot")
+    await live.restart()
+    await live.process_of(run, 2)
+    current = await live.until(run, lambda now: now["stats"]["rebootCount"])
+    await live.quiet()
+    assert (current["stats"]["rebootCount"], len(live.runtime.processes), first.signals) == (1, 2, ["KILL"])
+
+
+async def test_the_count_stays_over_the_end_and_a_resurrection(live: LiveProgram) -> None:
+    run, _ = await live.running()
+    await live.ask("POST", f"/actor-runs/{run['id']}/reboot")
+    live.runtime.end(await live.process_of(run, 2), code=1)
+    assert (await live.ended(run))["stats"]["rebootCount"] == 1
+    await live.ask("POST", f"/actor-runs/{run['id']}/resurrect")
+    await live.process_of(run, 3)
+    await live.ask("POST", f"/actor-runs/{run['id']}/reboot")
+    await live.process_of(run, 4)
+    await live.until(run, lambda now: now["stats"]["rebootCount"] == 2)
+
+
+async def test_an_exit_before_the_reboot_is_the_end(live: LiveProgram) -> None:
+    run, process = await live.running()
+    await live.platform.supervisor.stop()
+    live.runtime.end(process, code=0)
+    live.clock.advance(1)
+    assert (await live.ask("POST", f"/actor-runs/{run['id']}/reboot"))["status"] == "RUNNING"
+    await live.restart()
+    done = await live.ended(run)
+    assert (done["status"], done["stats"]["rebootCount"], len(live.runtime.processes)) == ("SUCCEEDED", 0, 1)
 
 
 async def test_a_server_killed_in_between_starts_the_new_process(live: LiveProgram) -> None:

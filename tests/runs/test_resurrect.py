@@ -119,7 +119,8 @@ async def test_other_refusals(live: LiveProgram) -> None:
     assert json.loads(refused.body)["error"]["message"] == "Cannot resurrect an Actor run with the RUNNING status"
     live.runtime.end(process, code=0)
     await live.ended(run)
-    assert error(await live.send("POST", f"{path}?build=nope"))[1] == "unknown-build-tag"
+    assert error(await live.send("POST", f"{path}?build=nope")) == (403, "unknown-build-tag")
+    assert error(await live.send("POST", f"{path}?build=9.9.9")) == (403, "build-not-found")
     assert error(await live.send("POST", f"{path}?maxItems=0")) == (400, "max-items-must-be-greater-than-zero")
     assert error(await live.send("POST", path, by="john")) == (404, "record-not-found")
     assert (await live.get(run))["status"] == "SUCCEEDED"

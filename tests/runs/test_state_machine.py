@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from actorium.domain.models import JobStatus
+from actorium.domain.models import JobStatus, Meta, StandbyTerms
+from actorium.domain.standby import START_MS
+from actorium.services.run_options import StartOptions
 from actorium.storage import jobs
 from actorium.storage.db import Tx
 from support.live_program import ENDED, LiveProgram
+from support.program import ACTOR_ID
 from support.storage_server import error
 
 
@@ -133,6 +136,19 @@ async def test_6_an_exit_by_itself_while_timing_out_is_timed_out(live: LiveProgr
     assert await abort(live, run) == done, "TIMED-OUT is final"
 
 
+async def test_6_a_timeout_after_an_abort_changes_nothing(live: LiveProgram) -> None:
+    live.runtime.ignores_term = True
+    run, process = await live.running("timeout=60")
+    live.clock.advance(59)
+    await abort(live, run, "?gracefully=1")
+    await live.settle(lambda: live.events.names(run["id"]))
+    live.clock.advance(1)
+    await live.quiet()
+    assert ((await live.get(run))["status"], process.signals) == ("ABORTING", [])
+    live.runtime.end(process, code=0)
+    assert (await live.ended(run))["status"] == "ABORTED"
+
+
 async def test_7_who_sees_the_end_finds_log_and_figures_complete(live: LiveProgram) -> None:
     run, process = await live.running()
     for number in range(500):
@@ -182,6 +198,21 @@ async def test_9_a_new_server_takes_over_what_lives_and_continues_what_vanished(
     live.runtime.end(living, code=0)
     done = await live.ended(lives)
     assert (done["status"], done["stats"]["migrationCount"]) == ("SUCCEEDED", 0)
+
+
+async def test_10_a_wound_down_standby_run_succeeds_whatever_its_exit_code(live: LiveProgram) -> None:
+    """More of it is in ``tests/engine/test_standby.py``."""
+    jane, terms = live.people["jane"], StandbyTerms(3, 4, 300)
+    started = await live.platform.starts.start(jane, ACTOR_ID, StartOptions(), None, Meta("STANDBY"), standby=terms)
+    run = await live.until({"id": started.id}, lambda now: now["status"] == "RUNNING")
+    process = await live.process_of(run)
+    await live.ask("PUT", f"/actor-runs/{run['id']}", {"statusMessage": "serving"})
+    await live.quiet()
+    live.clock.advance(300 + START_MS / 1000)
+    await live.settle(lambda: live.events.names(run["id"]) == ["aborting", "persistState"])
+    live.runtime.end(process, code=91)
+    done = await live.ended(run)
+    assert (done["status"], done["exitCode"], done["statusMessage"]) == ("SUCCEEDED", 91, "serving")
 
 
 async def test_no_final_status_while_a_process_lives(live: LiveProgram) -> None:

@@ -22,6 +22,7 @@ class ErrorType(Enum):
     CANNOT_CHARGE_APIFY_EVENT = ("cannot-charge-apify-event", 405)
     CANNOT_CHARGE_NON_PAY_PER_EVENT_ACTOR = ("cannot-charge-non-pay-per-event-actor", 405)
     CANNOT_DISABLE_ONE_TIME_EVENT_FOR_APIFY_START_EVENT = ("cannot-disable-one-time-event-for-apify-start-event", 400)
+    CANNOT_METAMORPH_TO_PAY_PER_RESULT_ACTOR = ("cannot-metamorph-to-pay-per-result-actor", 403)
     CANNOT_REMOVE_PRICING_INFO = ("cannot-remove-pricing-info", 400)
     CANNOT_REMOVE_RUNNING_RUN = ("cannot-remove-running-run", 400)
     CANNOT_RENAME_ENV_VAR = ("cannot-rename-env-var", 403)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from actorium.domain.actor_prices import PricingModel, in_force
 from actorium.domain.errors import ApiError, ErrorType, not_found
 from actorium.domain.inputs import RunInput
 from actorium.domain.models import (
@@ -87,10 +88,11 @@ class Metamorphs:
     ) -> Run:
         """Make ``run`` one of the target Actor: from now on in what is shown, and as soon as its process is gone.
 
-        Storages, memory, timeout and limits of charges stay, permissions never grow. An abort under way wins: then
-        nothing happens.
+        Storages, memory, timeout, prices and limits of charges stay, permissions never grow. An abort under way wins:
+        then nothing happens.
         """
         target = await self._actors.resolve(principal, target_reference)
+        _check_prices(target, self._clock.now_ms())
         tag_or_number = chosen_build(StartOptions(build=tag_or_number), target.default_run_options)
         build = await self._builds.resolve_build(target, tag_or_number)
         prepared = await self._inputs.prepare(run.user_id, target.id, build, body)
@@ -144,3 +146,13 @@ class Metamorphs:
             self._signals.send(run_topic(run.id))
             await self._logs.platform_line(run.id, now, line)
         return changed
+
+
+def _check_prices(target: Actor, now: int) -> None:
+    """A run keeps the prices it was started with, so that nobody would pay for the items of such a target."""
+    info = in_force(target.fields.get("pricingInfos") or [], now)
+    if info is not None and info["pricingModel"] == PricingModel.PRICE_PER_DATASET_ITEM:
+        raise ApiError(
+            ErrorType.CANNOT_METAMORPH_TO_PAY_PER_RESULT_ACTOR,
+            f"A run cannot metamorph into Actor {target.name}, which is paid per result: start a run of it instead.",
+        )
