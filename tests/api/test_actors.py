@@ -142,6 +142,11 @@ async def test_every_field_is_stored_changed_and_cleared(checked: CheckedProgram
         ({"actorStandby": {"color": 1}}, "invalid-request", "actorStandby.color"),
         ({"taggedBuilds": []}, "schema-validation", "taggedBuilds"),
         ({"taggedBuilds": {"beta": 5}}, "schema-validation", "taggedBuilds.beta"),
+        ({"title": "x" * 64}, "schema-validation", "title can have at most 63 characters, got 64"),
+        ({"description": "x" * 301}, "schema-validation", "description"),
+        ({"seoTitle": "x" * 61}, "schema-validation", "seoTitle"),
+        ({"seoDescription": "x" * 201}, "schema-validation", "seoDescription"),
+        ({"categories": ["AI", "GAMES", "JOBS", "NEWS"]}, "schema-validation", "at most 3 categories, got 4"),
         ({"versions": {}}, "schema-validation", "versions"),
         ({"versions": [{"versionNumber": "1"}]}, "invalid-request", "versionNumber"),
         ({"versions": [version(), version()]}, "schema-validation", "twice"),
@@ -277,6 +282,25 @@ async def test_statistics_are_exact_and_outlive_deleted_runs(checked: CheckedPro
     for run in runs:
         await checked.ask("DELETE", f"/actor-runs/{run.id}")
     assert (await checked.ask("GET", path))["stats"] == stats
+
+
+async def test_a_public_actor_says_how_others_runs_of_a_month_ended(checked: CheckedProgram) -> None:
+    path = f"/actors/{ACTOR_ID}"
+    assert "publicActorRunStats30Days" not in (await checked.ask("GET", path))["stats"], "it is not public"
+    await checked.ask("PUT", path, PUBLIC)
+    statuses = [JobStatus.SUCCEEDED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.READY]
+    await checked.run(JobStatus.SUCCEEDED, user_id=checked.people["john"].user_id)
+    checked.clock.advance(31 * 86_400)
+    for status in statuses:
+        await checked.run(status, user_id=checked.people["john"].user_id)
+    await checked.run(JobStatus.FAILED)
+    expected = {"ABORTED": 0, "FAILED": 1, "SUCCEEDED": 2, "TIMED-OUT": 0, "TOTAL": 4}
+    for stats in (
+        (await checked.ask("GET", path, by="john"))["stats"],
+        (await checked.ask("GET", "/actors"))["items"][0]["stats"],
+        (await checked.ask("GET", "/store", by=None))["items"][0]["stats"],
+    ):
+        assert stats["publicActorRunStats30Days"] == expected
 
 
 async def test_what_others_and_anonymous_callers_see(checked: CheckedProgram) -> None:

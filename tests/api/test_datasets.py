@@ -153,12 +153,14 @@ async def test_window_and_pagination_headers(
     await push(server, dataset, {"n": 3})
     await push(server, dataset, [{"n": 4}, {"n": 5}, {"n": 6}])
     expected = {"Offset": offset, "Limit": limit, "Count": len(numbers), "Total": 7, "Desc": desc}
+    length = str(len("[" + ",".join(f'{{"n": {n}}}' for n in numbers) + "]"))
     for method in ("GET", "HEAD"):
         answer = await server.request(method, f"/v2/datasets/{dataset}/items{query}")
         assert {name: answer.headers[f"X-Apify-Pagination-{name}"] for name in expected} == {
             name: str(value) for name, value in expected.items()
         }
         assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert answer.headers["Content-Length"] in ((length,) if method == "GET" else (length, None)), "never a wrong 0"
         assert answer.body == (("[" + ",".join(f'{{"n": {n}}}' for n in numbers) + "]").encode() * (method == "GET"))
 
 

@@ -165,6 +165,8 @@ async def test_bodies_that_are_refused(checked: CheckedProgram) -> None:
         ([], "invalid-request", "JSON object"),
         ({"actId": ACTOR_ID, "title": 5}, "schema-validation", "title"),
         ({"actId": ACTOR_ID, "description": []}, "schema-validation", "description"),
+        ({"actId": ACTOR_ID, "title": "x" * 64}, "schema-validation", "title can have at most 63"),
+        ({"actId": ACTOR_ID, "description": "x" * 301}, "schema-validation", "description can have at most 300"),
         ({"actId": ACTOR_ID, "options": 5}, "schema-validation", "options"),
         ({"actId": ACTOR_ID, "options": {"nothing": 1}}, "schema-validation", "options.nothing"),
         ({"actId": ACTOR_ID, "options": {"memoryMbytes": 1000}}, "schema-validation", "power of two"),

@@ -98,6 +98,9 @@ async def test_a_chain_counts_inputs_and_stops_after_ten(live: LiveProgram) -> N
     assert (await record(live, run, "INPUT-METAMORPH-2"))[0] == 404, "no input of its own means none, not the old one"
     refused = await live.send("POST", path(run))
     assert error(refused) == (400, "max-metamorphs-exceeded")
+    # The first one was no other Actor's run.
+    for actor_id, count in ((TARGET, 5), (ACTOR_ID, 4)):
+        assert (await live.ask("GET", f"/actors/{actor_id}"))["stats"]["totalMetamorphs"] == count
     current = await live.get(run)
     assert current["stats"]["metamorph"] == len(current["metamorphs"]) == 10
     assert current["metamorphs"][1]["inputKey"] is None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from actorium.storage.db import Tx
 from support.live_program import LiveProgram
 from support.openapi import given_document
 from support.program import ACTOR_ID
@@ -145,3 +146,17 @@ async def test_the_deprecated_route(live: LiveProgram) -> None:
     await live.ended(run)
     answer = await live.send("POST", f"/actor-runs/{run['id']}/resurrect")
     assert document.problems("PostResurrectRun", answer) == []
+
+
+async def test_memory_stays_within_the_bounds_of_the_runs_own_build(live: LiveProgram) -> None:
+    async def op(tx: Tx) -> None:
+        definition = json.dumps({"minMemoryMbytes": 256, "maxMemoryMbytes": 1024})
+        await tx.execute("UPDATE builds SET actor_definition_json = ?", definition)
+
+    await live.platform.db.write("bounds", op)
+    run = await over(live, "memory=512")
+    for asked, given in ((4096, 1024), (128, 256)):
+        again = await resurrect(live, run, f"memory={asked}")
+        assert (again["options"]["memoryMbytes"], again["options"]["diskMbytes"]) == (given, 2 * given)
+        live.runtime.end(await live.process_of(run, 2 if asked == 4096 else 3), code=1)
+        await live.ended(run)

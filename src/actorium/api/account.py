@@ -107,7 +107,7 @@ class AccountRoutes:
                     "maxActorTaskCount": self._limits.max_tasks,
                     "maxConcurrentActorJobs": current.allowed.run_count,
                     "maxTeamAccountSeatCount": int(unlimited),
-                    "dataRetentionDays": int(unlimited) if own.data_retention_days is None else own.data_retention_days,
+                    "dataRetentionDays": _MOST_DAYS if own.data_retention_days is None else own.data_retention_days,
                 },
                 "current": {
                     "monthlyUsageUsd": current.month_usage_usd,
@@ -188,7 +188,7 @@ class AccountRoutes:
             "maxMonthlyExternalDataTransferGbytes": 1_000_000_000,
             "maxActorCount": self._limits.max_actors,
             "maxActorTaskCount": self._limits.max_tasks,
-            "dataRetentionDays": 1_000_000,
+            "dataRetentionDays": _MOST_DAYS,
             "availableProxyGroups": {},
             "teamAccountSeatCount": 1,
             "supportLevel": "COMMUNITY",

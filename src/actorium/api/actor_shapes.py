@@ -66,12 +66,17 @@ def stats_shape(counts: ActorStats) -> dict[str, Any]:
         "totalBuilds": counts.total_builds,
         "totalRuns": counts.total_runs,
         "totalUsers": counts.total_users,
+        "totalMetamorphs": counts.total_metamorphs,
         "actorReviewCount": 0,
         "actorReviewRating": 0,
         "bookmarkCount": 0,
     }
     for days, users in zip((7, 30, 90), counts.recent_users, strict=True):
         stats[f"totalUsers{days}Days"] = users
+    statuses = counts.public_run_statuses
+    if statuses is not None:
+        shown = {name: statuses.get(name, 0) for name in ("ABORTED", "FAILED", "SUCCEEDED", "TIMED-OUT")}
+        stats["publicActorRunStats30Days"] = {**shown, "TOTAL": sum(statuses.values())}
     if counts.last_run_started_at is not None:
         stats["lastRunStartedAt"] = iso(counts.last_run_started_at)
     return stats

@@ -91,8 +91,9 @@ async def items_response(call: Call, datasets: Datasets, dataset_reference: str)
         headers |= {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
     if query.flag("attachment"):
         headers["Content-Disposition"] = f'attachment; filename="dataset_{items.name}.{wanted}"'
+    length = length_of(items, wanted, shape, options)
     if call.request.method == "HEAD":
-        return Response(headers=headers, media_type=wanted.media_type)
+        return _head(headers, wanted.media_type, length)
     if wanted is ItemFormat.RSS:
         options = msgspec.structs.replace(
             options,
@@ -100,7 +101,6 @@ async def items_response(call: Call, datasets: Datasets, dataset_reference: str)
             feed_description=options.feed_description or f'Items in dataset with id "{items.dataset_id}".',
             feed_link=f"{call.public_base_url}/v2/datasets/{items.dataset_id}/items",
         )
-    length = length_of(items, wanted, shape, options)
     pieces = export(items, wanted, shape, options)
     first, is_whole = await anext(pieces)
     if is_whole:
@@ -109,6 +109,16 @@ async def items_response(call: Call, datasets: Datasets, dataset_reference: str)
     if length is not None:
         headers["Content-Length"] = str(length)
     return StreamingResponse(_rest(first, pieces), headers=headers, media_type=wanted.media_type)
+
+
+def _head(headers: dict[str, str], media_type: str, length: int | None) -> Response:
+    """The headers of a GET, whose length is only said where it is known without making the whole answer."""
+    response = Response(headers=headers, media_type=media_type)
+    if length is None:
+        del response.headers["Content-Length"]
+    else:
+        response.headers["Content-Length"] = str(length)
+    return response
 
 
 def _window(query: Query, view: View) -> Window:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from actorium.api.http import Call, Route, data_response, json_response
 from actorium.api.shapes import page
 from actorium.domain.models import ListedTask, Task, User
-from actorium.domain.times import iso
+from actorium.domain.times import iso, iso_or_none
 from actorium.domain.web_addresses import WebAddresses
 from actorium.services.tasks import Tasks
 
@@ -106,8 +106,16 @@ class TaskRoutes:
             "input": task.input,
             "actorStandby": task.fields.get("actorStandby"),
             "standbyUrl": self._addresses.standby_url(task.id, owner.username, task.name) if is_enabled else None,
-            "isPublic": False,
+            "isPublic": task.published_at is not None,
+            "publicConfig": _public_config(task),
         }
+
+
+def _public_config(task: Task) -> dict[str, Any] | None:
+    config = task.fields.get("publicConfig")
+    if config is None and task.published_at is None:
+        return None
+    return {**(config or {}), "publishedAt": iso_or_none(task.published_at)}
 
 
 def _task_short_shape(listed: ListedTask) -> dict[str, Any]:
@@ -124,6 +132,7 @@ def _task_short_shape(listed: ListedTask) -> dict[str, Any]:
         "createdAt": iso(task.created_at),
         "modifiedAt": iso(task.modified_at),
         "stats": _stats(task),
+        "isPublic": task.published_at is not None,
     }
 
 

@@ -49,6 +49,9 @@ CATEGORIES = (
 )
 """docs: ACTOR_CATEGORIES."""
 TEXT_FIELDS = ("title", "description", "seoTitle", "seoDescription", "readmeSummary", "pictureUrl", "notice")
+MAX_TEXTS = {"title": 63, "description": 300, "seoTitle": 60, "seoDescription": 200}
+"""Characters. docs: apify-mcp-server, limits of the platform's Actor schema."""
+MAX_CATEGORIES = 3
 FLAG_FIELDS = (
     "isPublic",
     "isDeprecated",
@@ -200,7 +203,7 @@ def check_descriptive(body: dict[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key in TEXT_FIELDS:
         if key in body:
-            fields[key] = _typed(key, body[key], str, "a string")
+            fields[key] = check_length(key, _typed(key, body[key], str, "a string"), MAX_TEXTS.get(key))
     for key in FLAG_FIELDS:
         if key in body:
             fields[key] = _typed(key, body[key], bool, "a boolean")
@@ -208,6 +211,8 @@ def check_descriptive(body: dict[str, Any]) -> dict[str, Any]:
         categories = _typed("categories", body["categories"], list, "a list of strings") or []
         for category in categories:
             _check_choice("categories", category, CATEGORIES)
+        if len(set(categories)) > MAX_CATEGORIES:
+            raise refused(f"Field categories can have at most {MAX_CATEGORIES} categories, got {len(categories)}.")
         fields["categories"] = categories
     if fields.get("notice") is not None:
         _check_choice("notice", fields["notice"], NOTICES)
@@ -238,6 +243,13 @@ def check_publishable(fields: dict[str, Any]) -> None:
             ErrorType.CANNOT_PUBLISH_ACTOR,
             f"A public Actor needs a title and at least one category: field {missing[0]} is empty.",
         )
+
+
+def check_length(key: str, text: str | None, most: int | None) -> str | None:
+    """``text``, which is at most ``most`` characters long. Raises 400 ``schema-validation``."""
+    if text is not None and most is not None and len(text) > most:
+        raise refused(f"Field {key} can have at most {most} characters, got {len(text)}.")
+    return text
 
 
 def is_url(text: str) -> bool:

@@ -153,19 +153,25 @@ class Actor(msgspec.Struct, frozen=True):
 
 
 class ActorStats(msgspec.Struct, frozen=True):
-    """Counts over an Actor's builds and runs, ever. ``recent_users`` are those of the last 7, 30 and 90 days."""
+    """Counts over an Actor's builds and runs, ever. ``recent_users`` are those of the last 7, 30 and 90 days.
+
+    ``public_run_statuses`` counts, for a public Actor, the statuses of others' runs of the last 30 days.
+    """
 
     total_builds: int
     total_runs: int
     total_users: int
     last_run_started_at: int | None
     recent_users: tuple[int, ...]
+    total_metamorphs: int = 0
+    public_run_statuses: dict[str, int] | None = None
 
 
 class Task(msgspec.Struct, frozen=True):
     """A task: an Actor with input and options of its own. ``options`` has the API's names, only those that are set.
 
-    ``fields`` holds what only describes it (title, description, actorStandby).
+    ``fields`` holds what only describes it (title, description, actorStandby, publicConfig). It is public since
+    ``published_at``.
     """
 
     id: str
@@ -179,6 +185,7 @@ class Task(msgspec.Struct, frozen=True):
     fields: dict[str, Any]
     total_runs: int = 0
     last_run_started_at: int | None = None
+    published_at: int | None = None
 
 
 class ListedTask(msgspec.Struct, frozen=True):

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from actorium.domain.actors import MAX_NAME
+from actorium.domain.actors import MAX_NAME, MAX_TEXTS, check_length
 from actorium.domain.errors import ApiError, ErrorType, refused
 from actorium.domain.inputs import RunInput, is_json
 from actorium.domain.json_texts import mend
 
 MAX_TASKS = 5000
-_TEXT_FIELDS = ("title", "description")
+_MAX_TEXTS = {"title": MAX_TEXTS["title"], "description": MAX_TEXTS["description"]}
 
 
 def free_name(actor_name: str, taken: Collection[str]) -> str:
@@ -35,13 +35,13 @@ def title_of(name: str) -> str:
 def check_texts(body: dict[str, Any]) -> dict[str, Any]:
     """The descriptive fields that ``body`` sets, checked."""
     fields = {}
-    for key in _TEXT_FIELDS:
+    for key, most in _MAX_TEXTS.items():
         if key in body:
             if body[key] is not None and not isinstance(body[key], str):
                 raise refused(f"Field {key} must be a string or null, got {body[key]!r:.80}.")
-            fields[key] = body[key]
-    if body.get("isPublic"):
-        raise ApiError(ErrorType.CANNOT_PUBLISH_ACTOR_TASK, "This server does not publish tasks.")
+            fields[key] = check_length(key, body[key], most)
+    if not isinstance(body.get("isPublic"), bool | None):
+        raise refused(f"Field isPublic must be a boolean or null, got {body['isPublic']!r:.80}.")
     return fields
 
 

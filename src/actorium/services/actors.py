@@ -227,6 +227,8 @@ class Actors:
                 fields=changed_fields,
             )
             await catalog.update_actor(tx, changed)
+            if current.is_public and not changed.is_public:
+                await tasks.unpublish_tasks_of_actor(tx, actor.id)
             if body.get("versions") is not None:
                 await self._replace_versions(tx, actor.id, body["versions"])
             for tag, build_id in tags.items():
@@ -272,7 +274,7 @@ class Actors:
             username=user.username if user else "",
             versions=await catalog.list_versions(tx, actor_id),
             tagged_builds=await builds.list_tagged_builds(tx, actor_id),
-            stats=await catalog.actor_stats(tx, actor_id, self._clock.now_ms()),
+            stats=await catalog.actor_stats(tx, actor, self._clock.now_ms()),
             is_own=principal is not None and principal.owns(actor.user_id),
         )
 

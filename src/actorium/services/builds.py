@@ -100,6 +100,14 @@ class Builds:
             raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")
         raise not_found("Build")
 
+    async def find(self, build_id: str) -> Build | None:
+        """A build by id, whoever asks; ``None`` where it was deleted."""
+
+        async def op(tx: Tx) -> Build | None:
+            return await builds.get_build(tx, build_id)
+
+        return await self._db.read("find build", op)
+
     async def get_own(self, principal: Principal, build_id: str) -> Build:
         """A build of the caller's own. Raises 404."""
         build = await self.get(principal, build_id)

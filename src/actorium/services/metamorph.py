@@ -27,7 +27,7 @@ from actorium.services.run_inputs import RunInputs
 from actorium.services.run_options import RunSettings, StartOptions, chosen_build
 from actorium.services.runs import finished
 from actorium.services.topics import run_topic
-from actorium.storage import jobs, key_value_stores
+from actorium.storage import jobs, key_value_stores, run_counts
 from actorium.storage.db import Database, Tx
 
 MAX_METAMORPHS = 10
@@ -130,6 +130,8 @@ class Metamorphs:
                 fields["sealed_secrets"] = prepared.sealed_secrets
             if current.status is JobStatus.RUNNING:
                 fields |= {"wanted": Wanted.METAMORPH, "stop_at": now}
+            if target.id != current.actor_id:
+                await run_counts.count_metamorph(tx, target.id)
             return await jobs.update(tx, run.id, {current.status}, **fields), True
 
         try:

@@ -121,7 +121,7 @@ def resolve_options(
 
 
 def resurrected_options(run: Run, asked: StartOptions, build: Build | None) -> RunOptions:
-    """The options of a resurrected run: as before, but for what is asked. ``build`` is the new one, if any."""
+    """The options of a resurrected run: as before, but for what is asked, within the bounds of its ``build``."""
     changes: dict[str, Any] = {}
     if asked.memory_mbytes is not None:
         memory = clamp_memory(asked.memory_mbytes, build.actor_definition if build else None)

@@ -84,6 +84,10 @@ class BuildLookup(Protocol):
         """The finished build of a tag or number. Raises 403 as the platform does."""
         ...
 
+    async def find(self, build_id: str) -> Build | None:
+        """A build by id, whoever asks; ``None`` where it was deleted."""
+        ...
+
 
 class LogLifecycle(Protocol):
     """The part of the log store runs need."""
@@ -243,6 +247,7 @@ class Runs:
         if asked.build is not None:
             actor = await self._actors.get(run.actor_id)
             build = await self._builds.resolve_build(actor, asked.build)
+        bounds = build or (await self._builds.find(run.build_id) if asked.memory_mbytes is not None else None)
         await self._budgets.check_month(run.user_id)
         now = self._clock.now_ms()
 
@@ -250,7 +255,7 @@ class Runs:
             current = await jobs.get_run(tx, run.id, for_update=True)
             if current is None or current.status not in TERMINAL_STATUSES:
                 return current, None, None
-            options = resurrected_options(current, asked, build)
+            options = resurrected_options(current, asked, bounds)
             await admit(tx, self._settings.capacity, current.user_id, options.memory_mbytes)
             counts = current.charged_event_counts
             if counts is not None and START_EVENT in counts:

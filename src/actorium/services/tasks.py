@@ -11,6 +11,12 @@ from actorium.domain.actors import DEFAULT_STANDBY, MAX_NAME, check_name, merge_
 from actorium.domain.errors import ApiError, ErrorType, invalid, not_found
 from actorium.domain.inputs import RunInput, complete_input
 from actorium.domain.models import Actor, Build, ListedTask, Meta, Run, Task
+from actorium.domain.task_publication import (
+    MAX_PUBLIC_TASKS,
+    check_public_config,
+    check_publishable_task,
+    too_many_public_tasks,
+)
 from actorium.domain.tasks import (
     MAX_TASKS,
     as_run_input,
@@ -26,7 +32,7 @@ from actorium.services.access import Principal
 from actorium.services.run_inputs import RunInputs
 from actorium.services.run_options import StartOptions, over_task
 from actorium.services.run_starts import RunStarts, Scheduled
-from actorium.storage import dependents, tasks
+from actorium.storage import catalog, dependents, tasks
 from actorium.storage.db import Database, Tx, UniqueViolationError
 
 _NAME_PREFIX = MAX_NAME - len(f"-task-{MAX_TASKS}")
@@ -114,6 +120,11 @@ class Tasks:
         actor = await self._actors.resolve(principal, reference)
         if body.get("actorStandby"):
             fields["actorStandby"] = merge_standby(_standby_of(actor), body["actorStandby"])
+        if body.get("publicConfig"):
+            fields["publicConfig"] = check_public_config(body["publicConfig"])
+        is_public = bool(body.get("isPublic"))
+        if is_public:
+            _check_publisher(principal, actor)
         build = await self._build(actor, options)
         if task_input is None:
             task_input = prefilled(build.input_schema)
@@ -141,7 +152,10 @@ class Tasks:
                 options=options,
                 input=task_input,
                 fields={**fields, "title": fields.get("title") or title_of(chosen)},
+                published_at=now if is_public else None,
             )
+            if is_public:
+                await _check_publication(tx, task, build, is_new=True)
             await tasks.insert_task(tx, task)
             return task
 
@@ -157,7 +171,10 @@ class Tasks:
         given = body.get("input")
         task_input = None if given is None else check_input(given)
         merge_task_options({}, body.get("options"))
+        config = check_public_config(body.get("publicConfig"))
         actor, build = await self._runnable(principal, task, body)
+        is_public, now = body.get("isPublic"), self._clock.now_ms()
+        shown = await self._shown_build(principal, task, body)
 
         def changed(current: Task) -> Task:
             options, kept_input, standby = current.options, current.input, current.fields.get("actorStandby")
@@ -170,15 +187,23 @@ class Tasks:
                 standby = None
             elif body.get("actorStandby"):
                 standby = merge_standby(standby or (_standby_of(actor) if actor else {}), body["actorStandby"])
+            published_at = current.published_at
+            if is_public is not None:
+                published_at = (published_at or now) if is_public else None
+            changes = {**fields, "actorStandby": standby}
+            if "publicConfig" in body:
+                kept = current.fields.get("publicConfig") or {}
+                changes["publicConfig"] = None if config is None else {**kept, **config}
             return msgspec.structs.replace(
                 current,
                 name=name or current.name,
                 options=options,
                 input=kept_input,
-                fields={**current.fields, **fields, "actorStandby": standby},
+                fields={**current.fields, **changes},
+                published_at=published_at,
             )
 
-        return await self._edit(task, build, changed, name)
+        return await self._edit(task, build, changed, name, shown)
 
     async def update_input(self, principal: Principal, task: Task, given: object) -> Task:
         """Put the keys of ``given`` into the task's input. openapi: actorTask_input_put."""
@@ -188,7 +213,7 @@ class Tasks:
         def changed(current: Task) -> Task:
             return msgspec.structs.replace(current, input={**(current.input or {}), **keys})
 
-        return await self._edit(task, build, changed, None)
+        return await self._edit(task, build, changed, None, None)
 
     async def _runnable(
         self, principal: Principal, task: Task, body: dict[str, Any]
@@ -202,11 +227,28 @@ class Tasks:
             return actor, None
         return actor, await self._build(actor, merge_task_options(task.options or {}, given_options))
 
+    async def _shown_build(self, principal: Principal, task: Task, body: dict[str, Any]) -> Build | None:
+        """The build whose fields and views a public task shows, where a change makes or touches a public one."""
+        is_public = body.get("isPublic")
+        is_touched = "description" in body or body.get("publicConfig", {}) != {}
+        if not is_public and (is_public is False or task.published_at is None or not is_touched):
+            return None
+        actor = await self._actors.resolve(principal, task.actor_id)
+        _check_publisher(principal, actor)
+        return await self._build(actor, merge_task_options(task.options or {}, body.get("options")))
+
     async def _build(self, actor: Actor, options: dict[str, Any] | None) -> Build:
         chosen = (options or {}).get("build") or actor.default_build
         return await self._builds.resolve_build(actor, chosen)
 
-    async def _edit(self, task: Task, build: Build | None, changed: Callable[[Task], Task], name: str | None) -> Task:
+    async def _edit(
+        self,
+        task: Task,
+        build: Build | None,
+        changed: Callable[[Task], Task],
+        name: str | None,
+        shown: Build | None,
+    ) -> Task:
         now = self._clock.now_ms()
         encrypt = await self._inputs.encryption(task.user_id, task.actor_id, build)
 
@@ -215,6 +257,9 @@ class Tasks:
             if current is None:
                 raise not_found("Actor task")
             after = msgspec.structs.replace(changed(current), modified_at=now)
+            is_new = current.published_at is None
+            if shown is not None and after.published_at is not None and (is_new or after.fields != current.fields):
+                await _check_publication(tx, after, shown, is_new=is_new)
             if build is not None and after.input is not None:
                 _check_against(build, after.input)
                 after = msgspec.structs.replace(after, input=encrypt(after.input))
@@ -258,6 +303,20 @@ class Tasks:
 
 def _standby_of(actor: Actor) -> dict[str, Any]:
     return actor.fields.get("actorStandby") or DEFAULT_STANDBY
+
+
+def _check_publisher(principal: Principal, actor: Actor) -> None:
+    if not principal.owns(actor.user_id):
+        raise ApiError(ErrorType.INSUFFICIENT_PERMISSIONS, "You do not have permission to publish tasks of this Actor.")
+
+
+async def _check_publication(tx: Tx, task: Task, build: Build, *, is_new: bool) -> None:
+    actor = await catalog.get_actor(tx, task.actor_id, for_update=True)
+    if actor is None:
+        raise not_found("Actor")
+    check_publishable_task(task, actor, build)
+    if is_new and await tasks.count_public_tasks(tx, actor.id) >= MAX_PUBLIC_TASKS:
+        raise too_many_public_tasks()
 
 
 def _check_against(build: Build, task_input: dict[str, Any]) -> None:

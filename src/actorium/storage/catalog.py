@@ -23,6 +23,7 @@ _SORTS = {
     "WHERE r.actor_id = a.id), 0)",
 }
 _RECENT_DAYS = (7, 30, 90)
+_PUBLIC_DAYS = 30
 
 
 def actor_of(row: Row) -> Actor:
@@ -117,22 +118,27 @@ async def list_actors(
         limit,
         offset,
     )
-    found = [(actor_of(row), row["username"], await actor_stats(tx, row["id"], now)) for row in rows]
+    found = [(actor_of(row), row["username"], await actor_stats(tx, actor_of(row), now)) for row in rows]
     return found, total["total"] if total else 0
 
 
-async def actor_stats(tx: Tx, actor_id: str, now: int) -> ActorStats:
+async def actor_stats(tx: Tx, actor: Actor, now: int) -> ActorStats:
     """Counts over an Actor's builds and runs."""
-    counts = await run_counts.run_counts(tx, actor_id, tuple(now - days * DAY_MS for days in _RECENT_DAYS))
+    counts = await run_counts.run_counts(tx, actor.id, tuple(now - days * DAY_MS for days in _RECENT_DAYS))
     row = await tx.fetchrow(
-        "SELECT COALESCE(SUM(last_patch), 0) AS total_builds FROM build_counters WHERE actor_id = ?", actor_id
+        "SELECT COALESCE(SUM(last_patch), 0) AS total_builds FROM build_counters WHERE actor_id = ?", actor.id
     )
+    month = now - _PUBLIC_DAYS * DAY_MS
     return ActorStats(
         total_builds=int(row["total_builds"]) if row is not None else 0,
         total_runs=counts.total_runs,
         total_users=counts.total_users,
         last_run_started_at=counts.last_run_started_at,
         recent_users=counts.users_since,
+        total_metamorphs=counts.total_metamorphs,
+        public_run_statuses=(
+            await run_counts.statuses_of_others(tx, actor.id, actor.user_id, month) if actor.is_public else None
+        ),
     )
 
 

@@ -14,6 +14,7 @@ class RunCounts(msgspec.Struct, frozen=True):
     total_users: int = 0
     last_run_started_at: int | None = None
     users_since: tuple[int, ...] = ()
+    total_metamorphs: int = 0
 
 
 async def count_run(tx: Tx, *, actor_id: str, user_id: str, task_id: str | None, started_at: int) -> None:
@@ -32,6 +33,27 @@ async def count_run(tx: Tx, *, actor_id: str, user_id: str, task_id: str | None,
         )
 
 
+async def count_metamorph(tx: Tx, actor_id: str) -> None:
+    """Note that a run became one of this Actor."""
+    await tx.execute(
+        "INSERT INTO actor_metamorphs (actor_id, total) VALUES (?, 1) "
+        "ON CONFLICT (actor_id) DO UPDATE SET total = actor_metamorphs.total + 1",
+        actor_id,
+    )
+
+
+async def statuses_of_others(tx: Tx, actor_id: str, owner_id: str, since: int) -> dict[str, int]:
+    """How many runs of an Actor that others than its owner have started ``since`` a time have which status."""
+    rows = await tx.fetch(
+        "SELECT status, COUNT(*) AS count FROM runs WHERE actor_id = ? AND started_at >= ? AND user_id <> ? "
+        "GROUP BY status",
+        actor_id,
+        since,
+        owner_id,
+    )
+    return {row["status"]: row["count"] for row in rows}
+
+
 async def run_counts(tx: Tx, actor_id: str, since: tuple[int, ...] = ()) -> RunCounts:
     """The counts of an Actor, with the users since each of the times ``since``."""
     recent = "".join(
@@ -46,9 +68,12 @@ async def run_counts(tx: Tx, actor_id: str, since: tuple[int, ...] = ()) -> RunC
     if row is None:
         return RunCounts()
     users = tuple(int(row[f"since_{number}"] or 0) for number in range(len(since)))
-    return RunCounts(int(row["total_runs"]), row["total_users"], row["last_run_started_at"], users)
+    became = await tx.fetchrow("SELECT total FROM actor_metamorphs WHERE actor_id = ?", actor_id)
+    metamorphs = became["total"] if became is not None else 0
+    return RunCounts(int(row["total_runs"]), row["total_users"], row["last_run_started_at"], users, metamorphs)
 
 
 async def forget_actor(tx: Tx, actor_id: str) -> None:
     """Drop the counts of an Actor that is deleted."""
     await tx.execute("DELETE FROM actor_users WHERE actor_id = ?", actor_id)
+    await tx.execute("DELETE FROM actor_metamorphs WHERE actor_id = ?", actor_id)

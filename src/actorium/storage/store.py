@@ -32,7 +32,7 @@ async def list_public_actors(tx: Tx, *, now: int, since: int, with_readmes: bool
                 actor=actor_of(row),
                 username=row["username"],
                 readme=row["readme"] or "",
-                stats=await actor_stats(tx, row["id"], now),
+                stats=await actor_stats(tx, actor_of(row), now),
                 recent_runs=recent["count"] if recent is not None else 0,
             )
         )

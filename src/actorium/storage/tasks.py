@@ -26,6 +26,7 @@ def _task(row: Row) -> Task:
         fields=_object(row["fields_json"]),
         total_runs=row["total_runs"],
         last_run_started_at=row["last_run_started_at"],
+        published_at=row["published_at"],
     )
 
 
@@ -41,7 +42,7 @@ async def insert_task(tx: Tx, task: Task) -> None:
     """Store a new task; raises ``UniqueViolationError`` when its owner has one of this name."""
     await tx.execute(
         "INSERT INTO tasks (id, user_id, actor_id, name, name_key, created_at, modified_at, options_json, input_json, "
-        "fields_json) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "fields_json, published_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         task.id,
         task.user_id,
         task.actor_id,
@@ -52,20 +53,22 @@ async def insert_task(tx: Tx, task: Task) -> None:
         _text(task.options),
         _text(task.input),
         _encode(task.fields).decode(),
+        task.published_at,
     )
 
 
 async def update_task(tx: Tx, task: Task) -> None:
     """Store a task's changed fields; raises ``UniqueViolationError`` when the new name is taken."""
     await tx.execute(
-        "UPDATE tasks SET name = ?, name_key = ?, modified_at = ?, options_json = ?, input_json = ?, fields_json = ? "
-        "WHERE id = ?",
+        "UPDATE tasks SET name = ?, name_key = ?, modified_at = ?, options_json = ?, input_json = ?, fields_json = ?, "
+        "published_at = ? WHERE id = ?",
         task.name,
         task.name.lower(),
         task.modified_at,
         _text(task.options),
         _text(task.input),
         _encode(task.fields).decode(),
+        task.published_at,
         task.id,
     )
 
@@ -115,6 +118,19 @@ async def count_tasks(tx: Tx, user_id: str) -> int:
     """How many tasks a user has."""
     row = await tx.fetchrow("SELECT COUNT(*) AS count FROM tasks WHERE user_id = ?", user_id)
     return row["count"] if row is not None else 0
+
+
+async def count_public_tasks(tx: Tx, actor_id: str) -> int:
+    """How many tasks of an Actor are public."""
+    row = await tx.fetchrow(
+        "SELECT COUNT(*) AS count FROM tasks WHERE actor_id = ? AND published_at IS NOT NULL", actor_id
+    )
+    return row["count"] if row is not None else 0
+
+
+async def unpublish_tasks_of_actor(tx: Tx, actor_id: str) -> None:
+    """Note that no task of an Actor is public any more."""
+    await tx.execute("UPDATE tasks SET published_at = NULL WHERE actor_id = ? AND published_at IS NOT NULL", actor_id)
 
 
 async def delete_task(tx: Tx, task_id: str) -> None:

@@ -143,6 +143,7 @@ CREATE TABLE tasks (
   fields_json TEXT NOT NULL,
   total_runs BIGINT NOT NULL DEFAULT 0,
   last_run_started_at BIGINT,
+  published_at BIGINT,
   UNIQUE (user_id, name_key)
 );
 CREATE INDEX tasks_by_user ON tasks (user_id, created_at, id);
@@ -157,6 +158,12 @@ CREATE TABLE actor_users (
   PRIMARY KEY (actor_id, user_id)
 );
 CREATE INDEX actor_users_by_user ON actor_users (user_id);
+
+-- How often runs of other Actors became runs of an Actor.
+CREATE TABLE actor_metamorphs (
+  actor_id TEXT PRIMARY KEY,
+  total BIGINT NOT NULL
+);
 
 CREATE TABLE runs (
   id TEXT PRIMARY KEY,
