@@ -54,12 +54,12 @@ async def test_a_new_actor_has_every_field(checked: CheckedProgram) -> None:
         "pricingInfos": [],
         "categories": [],
         "notice": "NONE",
-        "deploymentKey": "",
         "restartOnError": False,
         "actorStandby": None,
         "standbyUrl": None,
     }
     assert {key: made.get(key, "missing") for key in expected} == expected
+    assert made["deploymentKey"].startswith("ssh-ed25519 AAAA")
     assert made["createdAt"] == made["modifiedAt"]
     assert made["stats"]["totalRuns"] == made["stats"]["totalBuilds"] == 0
     assert "lastRunStartedAt" not in made["stats"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from actorium.api.run_shapes import build_number_int
+from actorium.domain.deployment_keys import DeploymentKeys
 from actorium.domain.models import Actor, ActorStats, Build, EnvVar, SourceFile, Version
 from actorium.domain.pricing import compute_units
 from actorium.domain.secrets import value_hash
@@ -16,8 +17,8 @@ from actorium.domain.web_addresses import WebAddresses
 from actorium.services.actors import ActorView
 
 
-def actor_shape(view: ActorView, addresses: WebAddresses) -> dict[str, Any]:
-    """The Actor with every field; sources and variables only for its owner."""
+def actor_shape(view: ActorView, addresses: WebAddresses, keys: DeploymentKeys) -> dict[str, Any]:
+    """The Actor with every field; sources, variables and deployment key only for its owner."""
     actor, fields = view.actor, view.actor.fields
     standby = fields.get("actorStandby")
     is_enabled = bool(standby and standby.get("isEnabled"))
@@ -54,7 +55,7 @@ def actor_shape(view: ActorView, addresses: WebAddresses) -> dict[str, Any]:
         "stats": stats_shape(view.stats),
     }
     if view.is_own:
-        shape["deploymentKey"] = ""
+        shape["deploymentKey"] = keys.public(actor.id)
     if fields.get("readmeSummary") is not None:
         shape["readmeSummary"] = fields["readmeSummary"]
     return shape

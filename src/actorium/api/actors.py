@@ -9,6 +9,7 @@ from starlette.responses import Response
 from actorium.api.actor_shapes import actor_shape, actor_short_shape, env_var_shape, version_shape
 from actorium.api.http import Call, Route, data_response
 from actorium.api.shapes import page
+from actorium.domain.deployment_keys import DeploymentKeys
 from actorium.domain.models import Actor
 from actorium.domain.web_addresses import WebAddresses
 from actorium.services.actors import Actors
@@ -20,9 +21,10 @@ _SORTS = frozenset({"createdAt", "stats.lastRunStartedAt"})
 class ActorRoutes:
     """Handlers of the Actor routes."""
 
-    def __init__(self, actors: Actors, addresses: WebAddresses, versions: Versions) -> None:
+    def __init__(self, actors: Actors, addresses: WebAddresses, versions: Versions, keys: DeploymentKeys) -> None:
         self._actors = actors
         self._addresses = addresses
+        self._keys = keys
         self._versions = versions
 
     def routes(self) -> list[Route]:
@@ -70,19 +72,19 @@ class ActorRoutes:
         """Create an Actor."""
         view = await self._actors.create(call.principal, await call.json_object())
         location = f"{call.public_base_url}/v2/actors/{view.actor.id}"
-        return data_response(actor_shape(view, self._addresses), 201, {"Location": location})
+        return data_response(actor_shape(view, self._addresses, self._keys), 201, {"Location": location})
 
     async def get(self, call: Call) -> Response:
         """One Actor."""
         principal = call.principal_or_none
         actor = await self._actors.resolve(principal, call.path["actorId"])
-        return data_response(actor_shape(await self._actors.view(principal, actor), self._addresses))
+        return data_response(actor_shape(await self._actors.view(principal, actor), self._addresses, self._keys))
 
     async def update(self, call: Call) -> Response:
         """Change an Actor."""
         actor = await self._own(call)
         view = await self._actors.update(call.principal, actor, await call.json_object())
-        return data_response(actor_shape(view, self._addresses))
+        return data_response(actor_shape(view, self._addresses, self._keys))
 
     async def delete(self, call: Call) -> Response:
         """Delete an Actor."""

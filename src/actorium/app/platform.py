@@ -34,6 +34,8 @@ from actorium.app.opening import capacity_of, open_blobs, open_database
 from actorium.builders.chosen import ChosenBuilder
 from actorium.builders.docker import DockerBuilder
 from actorium.builders.native import NativeBuilder
+from actorium.builders.origins import Downloads, GitRules, Origins
+from actorium.domain.deployment_keys import DeploymentKeys
 from actorium.domain.errors import ApiError
 from actorium.domain.models import Run
 from actorium.domain.secrets import Vault
@@ -57,6 +59,7 @@ from actorium.engine.supervisor import Supervisor
 from actorium.engine.webhook_calls import WebhookCalls
 from actorium.engine.webhooks import WebhookDelivery, WebhookSettings
 from actorium.kit import Clock, Signals, SystemClock
+from actorium.outbound import Outbound
 from actorium.runtimes.chosen import ChosenRuntime
 from actorium.runtimes.docker import DockerEngine, DockerRuntime
 from actorium.runtimes.process import ProcessRuntime
@@ -213,6 +216,21 @@ class Platform:
         )
         self.child_aborts = ChildAborts(self.db, self.signals, self.runs)
         self.standby_retirement = StandbyRetirement(self.db, clock, self.signals)
+        keys = DeploymentKeys(key)
+        outbound = Outbound(allow_private=settings.private_addresses == "allow")
+        max_source_bytes = settings.max_source_mbytes * 2**20
+        self.origins = Origins(
+            outbound,
+            Downloads(outbound, (api_base_url, public_base_url), max_source_bytes),
+            GitRules(
+                allow_local=settings.git_local_repositories,
+                mirrors=settings.git_mirrors,
+                known_hosts=settings.data_dir / "known_hosts",
+                max_bytes=max_source_bytes,
+            ),
+            self._read_record,
+            keys.private,
+        )
         self.build_engine = BuildEngine(
             self.db,
             clock,
@@ -220,7 +238,7 @@ class Platform:
             ChosenBuilder({"native": self.native_builder, "docker": self.docker_builder}, settings.builder),
             self.logs,
             vault.open,
-            self._read_record,
+            self.origins,
             BuildSettings(
                 max_concurrent=settings.max_concurrent_builds,
                 timeout_secs=settings.build_timeout_secs,
@@ -247,7 +265,7 @@ class Platform:
             ),
         )
         self.api = Api(
-            self._routes(Versions(self.db, clock, vault), addresses),
+            self._routes(Versions(self.db, clock, vault), addresses, keys),
             self.access,
             settings.public_base_url,
             self.reads.usage.add_transfer,
@@ -258,7 +276,7 @@ class Platform:
         router = WebRouter(addresses, RunWebServers(WebServers(self.db), self.proxy), self.standby_servers)
         self.application = mount(self.api, self.events, _no_lifespan, router.find)
 
-    def _routes(self, versions: Versions, addresses: WebAddresses) -> list[Route]:
+    def _routes(self, versions: Versions, addresses: WebAddresses, keys: DeploymentKeys) -> list[Route]:
         logs = Logs(self.logs, Jobs(self.db, self.runs, self.builds))
         shapes = RunShapes(self.clock, addresses, self.prices)
         queueing = Queueing(self.db, self.clock, capacity_of(self.settings))
@@ -286,7 +304,7 @@ class Platform:
 
         return [
             *AccountRoutes(self.accounts, limits, self.reads.usage, self.budgets).routes(),
-            *ActorRoutes(self.actors, addresses, versions).routes(),
+            *ActorRoutes(self.actors, addresses, versions, keys).routes(),
             *ToolRoutes(self.tools).routes(),
             *ApprovalRoutes(Approvals(self.db, self.clock), self.actors).routes(),
             *StoreRoutes(Store(self.db, self.clock)).routes(),
@@ -355,6 +373,7 @@ class Platform:
         await self.scheduler.stop()
         await self.delivery.stop()
         await self.build_engine.stop()
+        await self.origins.close()
         await self.child_aborts.stop()
         await self.budgets.stop()
         await self.supervisor.stop()

@@ -16,10 +16,25 @@ from actorium.domain.models import SourceFile
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """Where the sources come from: the ``files`` of a version, or a local ``archive`` (zip or tar.gz)."""
+    """What to build: the ``files`` of a version, a local ``archive`` (zip or tar.gz), or a ``folder`` to be taken over.
+
+    ``actor_path`` is the Actor's folder within ``folder``, empty for the folder itself.
+    """
 
     files: tuple[SourceFile, ...] = ()
     archive: Path | None = None
+    folder: Path | None = None
+    actor_path: str = ""
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where the sources of a version are: ``source_type`` is not ``SOURCE_FILES``. ``user_id`` owns the build."""
+
+    build_id: str
+    user_id: str
+    actor_id: str
+    source_type: str
+    url: str
 
 
 class BuildSpec(msgspec.Struct, frozen=True):
@@ -59,6 +74,17 @@ class BuildFailed(Exception):
 
 WriteLog = Callable[[bytes], None]
 """Takes output of build steps as it comes; lines may be cut anywhere."""
+
+
+class FetchSources(Protocol):
+    """Brings sources to this machine."""
+
+    async def fetch(self, origin: Origin, folder: Path, write_log: WriteLog) -> Sources:
+        """Put the sources below ``folder``, which is new and belongs to the build.
+
+        Raises ``BuildFailed``; when cancelled, ends every process it started before it returns.
+        """
+        ...
 
 
 class Builder(Protocol):

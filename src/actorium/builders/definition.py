@@ -20,11 +20,19 @@ from actorium.domain.pricing import MAX_MEMORY_MBYTES, MIN_MEMORY_MBYTES
 from actorium.domain.store_schemas import check_store_schema
 
 MAX_SCHEMA_BYTES = 500 * 1024
+_ANYWHERE = ("dockerfile", "dockerContextDir")
 _DATASET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,100}")
 
 
+PATH_ARGUMENT = "ACTOR_PATH_IN_DOCKER_CONTEXT"
+"""The build argument that holds ``Definition.actor_path``."""
+
+
 class Definition(msgspec.Struct, frozen=True):
-    """What a build keeps of an Actor's definition; ``dockerfile`` is a path, ``None`` = none was found."""
+    """What a build keeps of an Actor's definition; ``dockerfile`` is a path, ``None`` = none was found.
+
+    ``actor_path`` leads from the context to the Actor's folder; empty where they are the same.
+    """
 
     actor_definition: dict[str, Any] | None
     input_schema: str | None
@@ -32,17 +40,22 @@ class Definition(msgspec.Struct, frozen=True):
     changelog: str | None
     dockerfile: Path | None
     context: Path
+    actor_path: str
     warnings: tuple[str, ...]
 
 
-def read_definition(root: Path) -> Definition:
-    """Read everything below ``root``, the Actor's folder. Raises ``BuildFailed``."""
-    return _Reader(root).read()
+def read_definition(root: Path, sources: Path | None = None) -> Definition:
+    """Read everything below ``root``, the Actor's folder in ``sources`` (the same unless said). Raises ``BuildFailed``.
+
+    Dockerfile and context may be anywhere in the sources, as in a repository of several Actors.
+    """
+    return _Reader(root, sources or root).read()
 
 
 class _Reader:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, sources: Path) -> None:
         self.root = root
+        self.sources = sources
         self.folder = root / ".actor"
         self.warnings: list[str] = []
 
@@ -64,8 +77,14 @@ class _Reader:
             changelog=changelog,
             dockerfile=self._dockerfile(fields),
             context=context,
+            actor_path=self._path_in(context),
             warnings=tuple(self.warnings),
         )
+
+    def _path_in(self, context: Path) -> str:
+        folder, outer = self.root.resolve(), context.resolve()
+        path = folder.relative_to(outer).as_posix() if folder.is_relative_to(outer) else ""
+        return "" if path == "." else path
 
     def _actor_json(self) -> dict[str, Any] | None:
         path = self.folder / "actor.json"
@@ -85,7 +104,8 @@ class _Reader:
     def _path(self, reference: str, field: str) -> Path:
         """The file a field of actor.json names, relative to ``.actor``."""
         path = (self.folder / reference).resolve()
-        if Path(reference).is_absolute() or not path.is_relative_to(self.root.resolve()):
+        bounds = self.sources if field in _ANYWHERE else self.root
+        if Path(reference).is_absolute() or not path.is_relative_to(bounds.resolve()):
             raise BuildFailed(f"{field} in .actor/actor.json: {reference} points outside the Actor root directory.")
         return path
 

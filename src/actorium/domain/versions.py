@@ -15,7 +15,8 @@ from actorium.domain.models import SourceFile, Version
 _VERSION = re.compile(r"(?:[0-9]|[1-9][0-9])\.(?:[0-9]|[1-9][0-9])")
 _BUILD_NUMBER = re.compile(r"\d{1,2}\.\d{1,2}\.\d{1,5}")
 _TAG = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9._-]{0,28}[a-zA-Z0-9])?")
-_GIT_URL = re.compile(r"(?:git|ssh|https?|git@[-\w.]+):(//)?(.*?)(/?|#[-\d\w._:/]+?)")
+# The first part is stricter than the platform's, which lets "https:" be followed by anything; file: is an addition.
+_GIT_URL = re.compile(r"(?:(?:git|ssh|https?)://[^/]|git@[-\w.]+:[^:]|file:///[^/]).*?(/?|#[-\d\w._:/]+?)")
 _GIST_URL = re.compile(r"https://gist\.github\.com/[^/]+/[0-9a-f]{32}", re.IGNORECASE)
 
 MAX_SOURCE_BYTES = 3 * 1024 * 1024

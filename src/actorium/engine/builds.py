@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 
-from actorium.builders import Builders, BuildFailed, BuildOutput, BuildSpec, Sources
+from actorium.builders import (
+    Builders,
+    BuildFailed,
+    BuildOutput,
+    BuildSpec,
+    FetchSources,
+    Origin,
+    Sources,
+    WriteLog,
+)
 from actorium.domain.models import TERMINAL_STATUSES, Build, JobStatus, SourceFile
 from actorium.engine.parts import LogSink
 from actorium.kit import Clock, Signals, Tasks, forever
@@ -24,17 +33,12 @@ from actorium.storage.db import Database, Tx
 _log = structlog.get_logger("actorium.engine")
 _POLL_SECS = 2.0
 _RETRY_SECS = 1.0
-_OWN_RECORD = re.compile(r"https?://[^/]+/v2/key-value-stores/([A-Za-z0-9]{17})/records/([^/?]+)(?:\?.*)?")
-_MAX_ARCHIVE_BYTES = 1024 * 1024 * 1024
 _BUILDER = "ACTORIUM_BUILDER"
 _S = JobStatus
 
-ReadRecord = Callable[[str, str, str], Awaitable[AsyncIterator[bytes] | None]]
-"""``(user_id, store_id, key)`` -> the record's bytes, ``None`` when that user has no such record."""
-
 
 class BuildSettings(msgspec.Struct, frozen=True):
-    """Limits of builds; ``downloads`` is where source archives are put."""
+    """Limits of builds; ``downloads`` is where sources from elsewhere are put."""
 
     max_concurrent: int
     timeout_secs: float
@@ -52,7 +56,7 @@ class BuildEngine:
         builder: Builders,
         logs: LogSink,
         open_secret: Callable[[str], str],
-        read_record: ReadRecord,
+        origins: FetchSources,
         settings: BuildSettings,
     ) -> None:
         self._db = db
@@ -61,7 +65,7 @@ class BuildEngine:
         self._builder = builder
         self._logs = logs
         self._open_secret = open_secret
-        self._read_record = read_record
+        self._origins = origins
         self._settings = settings
         self._tasks = Tasks("builds")
         self._under_way: dict[str, asyncio.Task[None]] = {}
@@ -154,24 +158,26 @@ class BuildEngine:
 
     async def _build(self, build: Build) -> BuildOutput:
         name = await self._actor_name(build)
-        archive = self._settings.downloads / f"{build.id}.archive"
+        folder = self._settings.downloads / build.id
+        with_log = _LogWriter(self._logs, build.id, self._clock, self._tasks)
         try:
             spec = BuildSpec(
                 build_id=build.id,
                 build_number=build.build_number,
                 actor_name=name,
-                sources=await self._sources(build, archive),
+                sources=await self._sources(build, folder, with_log.write),
                 build_args=self._build_args(build),
                 use_cache=bool(build.options["useCache"]),
                 builder=next((v.value for v in build.env_vars if v.name == _BUILDER and not v.is_secret), ""),
             )
-            with_log = _LogWriter(self._logs, build.id, self._clock, self._tasks)
-            try:
-                return await self._builder.build(spec, with_log.write)
-            finally:
-                await asyncio.shield(with_log.close())
+            return await self._builder.build(spec, with_log.write)
         finally:
-            await asyncio.to_thread(archive.unlink, missing_ok=True)
+            await asyncio.shield(self._clean_up(folder, with_log))
+
+    @staticmethod
+    async def _clean_up(folder: Path, with_log: _LogWriter) -> None:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await with_log.close()
 
     async def _actor_name(self, build: Build) -> str:
         async def op(tx: Tx) -> str | None:
@@ -183,23 +189,16 @@ class BuildEngine:
             raise BuildFailed("The Actor was deleted.")
         return name
 
-    async def _sources(self, build: Build, archive: Path) -> Sources:
+    async def _sources(self, build: Build, folder: Path, write_log: WriteLog) -> Sources:
         version = build.actor_version
-        source_type = version["sourceType"]
-        if source_type == "SOURCE_FILES":
+        if version["sourceType"] == "SOURCE_FILES":
             return Sources(files=await self._source_files(build))
+        # What a killed server has left is not to be built on.
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(folder.mkdir, parents=True, mode=0o700)
         url = version["sourceUrl"] or ""
-        own = _OWN_RECORD.fullmatch(url) if source_type == "TARBALL" else None
-        if own is None:
-            raise BuildFailed(
-                f"Sources of type {source_type} at {url} cannot be fetched by this server. "
-                "Push the Actor's files instead (apify push)."
-            )
-        record = await self._read_record(build.user_id, own[1], own[2])
-        if record is None:
-            raise BuildFailed(f"The source archive {url} was not found among your key-value stores.")
-        await _save(record, archive)
-        return Sources(archive=archive)
+        origin = Origin(build.id, build.user_id, build.actor_id, version["sourceType"], url)
+        return await self._origins.fetch(origin, folder, write_log)
 
     async def _source_files(self, build: Build) -> tuple[SourceFile, ...]:
         async def op(tx: Tx) -> tuple[SourceFile, ...]:
@@ -302,17 +301,6 @@ class _LogWriter:
         self._loop.call_soon_threadsafe(self._queue.put_nowait, None)
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-
-
-async def _save(chunks: AsyncIterator[bytes], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    size = 0
-    with path.open("wb") as file:
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > _MAX_ARCHIVE_BYTES:
-                raise BuildFailed(f"The source archive is larger than {_MAX_ARCHIVE_BYTES} bytes.")
-            await asyncio.to_thread(file.write, chunk)
 
 
 def _output_fields(output: BuildOutput) -> dict[str, Any]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 
 import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from actorium.domain.addresses import is_address, is_public
 from actorium.domain.webhooks import MAX_RESPONSE_BYTES
+from actorium.outbound import AddressRefusedError, Outbound
 
 _BODY_SECS = 10.0
 """How long the rest of an answer may take once its status is there."""
@@ -37,14 +35,11 @@ class WebhookCalls:
     """Sends webhooks' requests. Without ``allow_private`` only to addresses that belong to the whole internet."""
 
     def __init__(self, *, allow_private: bool) -> None:
-        self._allow_private = allow_private
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._outbound = Outbound(allow_private=allow_private)
 
     async def close(self) -> None:
         """Close what is open."""
-        sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
-            await session.close()
+        await self._outbound.close()
 
     async def post(
         self, url: str, headers: dict[str, str], body: bytes, *, ignore_ssl_errors: bool, is_own: bool
@@ -54,59 +49,18 @@ class WebhookCalls:
         ``is_own``: the URL is this server's, so its address is allowed. Raises ``CallFailedError``,
         ``CallRefusedError``.
         """
-        only_public = not (self._allow_private or is_own)
         try:
             target = URL(url)
-            if only_public and is_address(target.host or ""):
-                _check(target.host or "", target.host or "")
-            async with self._session(only_public=only_public).post(
+            async with self._outbound.session(target.host or "", is_own=is_own).post(
                 target, headers=headers, data=body, allow_redirects=False, ssl=not ignore_ssl_errors
             ) as response:
                 return Answer(response.status, await _beginning(response))
+        except AddressRefusedError as error:
+            raise CallRefusedError(f"{error}: this server does not send webhooks there.") from error
         except (aiohttp.InvalidURL, ValueError) as error:
             raise CallRefusedError(f"the URL {url} cannot be called: {error}") from error
         except (aiohttp.ClientError, OSError, ssl.SSLError, asyncio.IncompleteReadError) as error:
             raise CallFailedError(_text_of(error)) from error
-
-    def _session(self, *, only_public: bool) -> aiohttp.ClientSession:
-        session = self._sessions.get(only_public)
-        if session is None:
-            resolver = _OnlyPublic() if only_public else aiohttp.resolver.ThreadedResolver()
-            # The connection is made to what the resolver answers, without asking again: a name cannot change between.
-            connector = aiohttp.TCPConnector(limit=0, force_close=True, resolver=resolver, use_dns_cache=False)
-            session = self._sessions[only_public] = aiohttp.ClientSession(
-                connector=connector,
-                auto_decompress=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return session
-
-
-class _OnlyPublic(AbstractResolver):
-    """Resolves names to addresses that belong to the whole internet; refuses a name that has any other."""
-
-    def __init__(self) -> None:
-        self._resolver = aiohttp.resolver.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """The addresses of a name."""
-        found = await self._resolver.resolve(host, port, family)
-        for result in found:
-            _check(host, result["host"])
-        return found
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
-def _check(host: str, address: str) -> None:
-    if not is_public(address):
-        raise CallRefusedError(
-            f"{host} has the address {address}, which is private: this server does not send webhooks there."
-        )
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> str:

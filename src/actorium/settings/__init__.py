@@ -60,6 +60,9 @@ class Settings(msgspec.Struct, frozen=True):
     docker_api_base_url: str
     docker_network: str
     docker_base_image_prefix: str
+    max_source_mbytes: int
+    git_local_repositories: bool
+    git_mirrors: dict[str, str]
     build_timeout_secs: float
     abort_grace_secs: float
     abort_children_with_parent: bool

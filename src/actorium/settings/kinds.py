@@ -106,6 +106,17 @@ def prices_usd(text: str) -> dict[str, float]:
     return found
 
 
+def prefixes(text: str) -> dict[str, str]:
+    """Beginnings of URLs, and what takes their places."""
+    found: dict[str, str] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        prefix, equals, replacement = item.partition("=")
+        if not prefix or not equals or not replacement:
+            raise ValueError
+        found[prefix] = replacement
+    return found
+
+
 def usd(text: str) -> float:
     """An amount of US dollars."""
     value = float(text)

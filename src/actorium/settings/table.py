@@ -15,6 +15,7 @@ from actorium.settings.kinds import (
     memory_or_none,
     one_of,
     port_range,
+    prefixes,
     prices_usd,
     run_memory,
     seconds,
@@ -238,6 +239,29 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "Registry put before base images that name none, such as a mirror: registry.example.com/mirror.",
     ),
+    Setting(
+        "max_source_mbytes",
+        whole_number(1),
+        "a number of at least 1",
+        "1024",
+        "Largest source archive of a build, and largest Git clone on disk.",
+    ),
+    Setting(
+        "git_local_repositories",
+        switch,
+        "true or false",
+        "false",
+        "Whether versions of Actors may name Git repositories on the server's own disk (file:///path). Every user can "
+        "then read whatever repositories the server's account can.",
+    ),
+    Setting(
+        "git_mirrors",
+        prefixes,
+        "pairs PREFIX=REPLACEMENT between commas",
+        "",
+        "Where Git repositories are fetched from instead, by the beginning of their URLs. For example "
+        "https://github.com/=https://git.example.com/github/. What takes the place of a prefix may be any address.",
+    ),
     Setting("build_timeout_secs", seconds, "a number of seconds", "1800", "Timeout of a build."),
     Setting(
         "abort_grace_secs",
@@ -308,8 +332,9 @@ SETTINGS: tuple[Setting, ...] = (
         one_of("allow", "forbid"),
         "allow or forbid",
         "allow",
-        "Whether webhooks may be sent to private, loopback and link-local addresses. Forbid it where users who may not "
-        "reach the server's network can make webhooks; calls to this server's own API stay allowed.",
+        "Whether webhooks may be sent to, and sources of Actors fetched from, private, loopback and link-local "
+        "addresses. Forbid it where users who may not reach the server's network can make webhooks or builds; calls to "
+        "this server's own API stay allowed.",
     ),
     Setting(
         "unnamed_storage_days",

@@ -15,13 +15,12 @@ import aiohttp
 import msgspec
 
 from actorium.builders import BuildFailed, BuildOutput, BuildSpec, WriteLog
-from actorium.builders.definition import Definition, read_definition
+from actorium.builders.definition import PATH_ARGUMENT, Definition, read_definition
 from actorium.builders.docker.context import DockerContext, write_context
 from actorium.builders.sources import write_sources
 
 KIND = "docker"
 _LABEL_BUILD = "com.apify.actBuildId"
-_PATH_ARGUMENT = "ACTOR_PATH_IN_DOCKER_CONTEXT"
 _MEMORY_BYTES = 4096 * 1024 * 1024
 _GONE_SECS = 0.05
 _KILL_AFTER = 20
@@ -90,14 +89,14 @@ class DockerBuilder:
     def _prepare(self, spec: BuildSpec, folder: Path) -> DockerContext:
         folder.mkdir(parents=True, mode=0o700)
         sources = folder / "sources"
-        write_sources(spec.sources, sources)
-        definition = read_definition(sources)
-        return write_context(definition, sources, folder / "context.tar", self._prefix)
+        actor = write_sources(spec.sources, sources)
+        definition = read_definition(actor, sources)
+        return write_context(definition, folder / "context.tar", self._prefix)
 
     async def _build(self, spec: BuildSpec, context: DockerContext, write_log: WriteLog) -> BuildOutput:
         name = re.sub(r"[^a-z0-9]+", "-", spec.actor_name.lower()).strip("-") or "actor"
         tag = f"actorium/{name}:{spec.build_number}-{spec.build_id}"
-        arguments = {**spec.build_args, _PATH_ARGUMENT: context.actor_path}
+        arguments = {**spec.build_args, PATH_ARGUMENT: context.definition.actor_path}
         params = {
             "t": tag,
             "dockerfile": context.dockerfile,

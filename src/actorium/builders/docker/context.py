@@ -20,18 +20,17 @@ _COPY_FROM = re.compile(r"^(\s*COPY\s+(?:--\S+\s+)*?--from=)(\S+)(.*)$", re.IGNO
 
 
 class DockerContext(msgspec.Struct, frozen=True):
-    """A written context. ``dockerfile`` is a path in it; ``actor_path`` leads from it to the Actor's folder."""
+    """A written context. ``dockerfile`` is a path in it."""
 
     archive: Path
     dockerfile: str
-    actor_path: str
     definition: Definition
 
 
-def write_context(definition: Definition, root: Path, archive: Path, prefix: str) -> DockerContext:
+def write_context(definition: Definition, archive: Path, prefix: str) -> DockerContext:
     """Write everything that ``.dockerignore`` does not leave out, and always the Dockerfile and ``.dockerignore``.
 
-    ``root`` is the Actor's folder. A Dockerfile outside the context is put into it under another name and,
+    A Dockerfile outside the context is put into it under another name and,
     like one that ``.dockerignore`` names, kept out of the image by the engine.
     """
     folder = definition.context.resolve()
@@ -59,9 +58,7 @@ def write_context(definition: Definition, root: Path, archive: Path, prefix: str
             entry = tarfile.TarInfo(file)
             entry.size, entry.mode = len(content), 0o644
             tar.addfile(entry, io.BytesIO(content))
-    resolved = root.resolve()
-    actor_path = resolved.relative_to(folder).as_posix() if resolved.is_relative_to(folder) else ""
-    return DockerContext(archive, name, "" if actor_path == "." else actor_path, definition)
+    return DockerContext(archive, name, definition)
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -13,7 +13,7 @@ import msgspec
 
 from actorium.builders import BuildFailed, BuildOutput, BuildSpec, WriteLog
 from actorium.builders.context import Context
-from actorium.builders.definition import Definition, read_definition
+from actorium.builders.definition import PATH_ARGUMENT, Definition, read_definition
 from actorium.builders.dockerfile import (
     Instruction,
     assignments,
@@ -70,8 +70,8 @@ class NativeBuilder:
         steps = RunSteps(runner, self._trees, self._tools, say, self._caches, use_cache=spec.use_cache)
         try:
             sources = work / "sources"
-            await asyncio.to_thread(write_sources, spec.sources, sources)
-            definition = await asyncio.to_thread(read_definition, sources)
+            actor = await asyncio.to_thread(write_sources, spec.sources, sources)
+            definition = await asyncio.to_thread(read_definition, actor, sources)
             for warning in definition.warnings:
                 say(f"WARNING: {warning}")
             interpreter = _Interpreter(spec, definition, work, steps, say)
@@ -203,6 +203,8 @@ class _Interpreter:
 
     def _arg(self, instruction: Instruction, variables: dict[str, str]) -> dict[str, str]:
         name, equals, default = instruction.value.partition("=")
+        if name == PATH_ARGUMENT:
+            return {name: self._definition.actor_path}
         if name in self._spec.build_args:
             return {name: self._spec.build_args[name]}
         if name in self._global_args and not equals:

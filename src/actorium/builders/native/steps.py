@@ -91,14 +91,34 @@ class StepRunner:
             "TMPDIR": str(self.home / "tmp"),
             _MARKER: self._build_id,
         }
-        process = await asyncio.to_thread(self._start, command, cwd, full_env)
-        work = asyncio.ensure_future(asyncio.to_thread(self._follow, process, given, keep_output))
+        made: list[subprocess.Popen[bytes]] = []
+        work = asyncio.ensure_future(
+            asyncio.to_thread(self._execute, command, cwd, full_env, made, given, keep_output=keep_output)
+        )
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            await asyncio.shield(asyncio.to_thread(self._end, process))
+            # A process that is only being made must not be left behind.
+            while not made and not work.done():
+                await asyncio.shield(asyncio.sleep(0.001))
+            if made:
+                await asyncio.shield(asyncio.to_thread(self._end, made[0]))
             await asyncio.gather(work, return_exceptions=True)
             raise
+
+    def _execute(
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        env: dict[str, str],
+        made: list[subprocess.Popen[bytes]],
+        given: bytes | None,
+        *,
+        keep_output: bool,
+    ) -> tuple[int, bytes]:
+        process = self._start(command, cwd, env)
+        made.append(process)
+        return self._follow(process, given, keep_output)
 
     @staticmethod
     def _start(command: Sequence[str], cwd: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
