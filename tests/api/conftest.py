@@ -74,7 +74,9 @@ async def server(tmp_path: Path, database: Database) -> AsyncIterator[StorageSer
     reads = ReadCounts(database, clock)
     storages = Storages(database, clock, reads)
     routes: list[Route] = [
-        *DatasetRoutes(storages, Datasets(database, clock, reads, BlockMerging(database, clock))).routes(),
+        *DatasetRoutes(
+            storages, Datasets(database, clock, blobs, reads, BlockMerging(database, clock, blobs))
+        ).routes(),
         *KeyValueStoreRoutes(
             storages, KeyValueStores(database, clock, blobs, reads, max_record_bytes=20_000_000)
         ).routes(),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +14,11 @@ from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.storages import StorageKind
 from actorium.services.access import Principal
 from actorium.services.block_merging import BlockMerging
-from actorium.services.datasets import DatasetGoneError, Datasets, Window
+from actorium.services.datasets import Datasets
+from actorium.services.item_windows import DatasetGoneError, Window
+from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
+from actorium.storage.blobs import Blobs, LocalBlobs
 from actorium.storage.db import Database, Tx
 from fakes.clock import FakeClock
 
@@ -25,14 +29,17 @@ JANE = "janeUserId0000001"
 class Bench:
     """One user's dataset."""
 
-    def __init__(
-        self, storages: Storages, datasets: Datasets, merging: BlockMerging, jane: Principal, dataset_id: str
-    ) -> None:
-        self.storages = storages
-        self.datasets = datasets
-        self.merging = merging
+    def __init__(self, database: Database, blobs: Blobs, jane: Principal) -> None:
+        self.database = database
+        self.blobs = blobs
+        self.clock = FakeClock()
+        reads = ReadCounts(database, self.clock)
+        self.storages = Storages(database, self.clock, reads)
+        self.merging = BlockMerging(database, self.clock, blobs)
+        self.datasets = Datasets(database, self.clock, blobs, reads, self.merging)
+        self.housekeeping = StorageHousekeeping(database, self.clock, blobs)
         self.jane = jane
-        self.id = dataset_id
+        self.id = ""
 
     async def push(self, *items: object) -> None:
         await self.datasets.push(self.jane, self.id, json.dumps(items).encode())
@@ -46,14 +53,22 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(database: Database, add_user: AddUser) -> Bench:
-    clock = FakeClock()
-    reads = ReadCounts(database, clock)
-    storages = Storages(database, clock, reads)
-    jane = await add_user(JANE, "jane")
-    made, _ = await storages.get_or_create(jane, StorageKind.DATASET, None, None)
-    merging = BlockMerging(database, clock)
-    return Bench(storages, Datasets(database, clock, reads, merging), merging, jane, made.id)
+async def bench(database: Database, add_user: AddUser, local_blobs: LocalBlobs) -> Bench:
+    return await new_bench(database, local_blobs, await add_user(JANE, "jane"))
+
+
+async def new_bench(database: Database, blobs: Blobs, jane: Principal) -> Bench:
+    found = Bench(database, blobs, jane)
+    found.id = (await found.storages.get_or_create(jane, StorageKind.DATASET, None, None))[0].id
+    return found
+
+
+@pytest.fixture
+async def local_blobs(tmp_path: Path) -> AsyncIterator[LocalBlobs]:
+    found = LocalBlobs(tmp_path / "blobs")
+    await found.start()
+    yield found
+    await found.stop()
 
 
 async def test_any_window_of_any_blocks(bench: Bench) -> None:
@@ -212,7 +227,7 @@ async def test_small_blocks_are_merged_unseen(bench: Bench, database: Database) 
 async def test_merging_goes_on_after_a_restart(bench: Bench, database: Database) -> None:
     for n in range(100):
         await bench.push({"n": n})
-    successor = BlockMerging(database, FakeClock())
+    successor = BlockMerging(database, FakeClock(), bench.blobs)
     await successor.start()
     await successor.sweep()
     await successor.stop()

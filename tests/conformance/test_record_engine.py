@@ -17,6 +17,7 @@ from actorium.services.key_value_stores import KeyValueStores, Selection
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
 from actorium.storage import key_value_stores as records
+from actorium.storage.blob_garbage import BlobClaimedError, discard_blobs
 from actorium.storage.blobs import LocalBlobs
 from actorium.storage.db import Database, Tx
 from fakes.clock import FakeClock
@@ -127,7 +128,7 @@ async def test_a_failed_upload_keeps_the_old_value(bench: Bench) -> None:
 
 async def test_an_upload_that_a_crash_cut_off_is_removed(bench: Bench) -> None:
     # What is left when the program dies between the upload and the record's transaction.
-    await bench.database.write("announce", lambda tx: records.announce_blob(tx, "records/x/abandoned", 5))
+    await bench.database.write("announce", lambda tx: discard_blobs(tx, ["records/x/abandoned"], 5))
 
     async def chunks() -> AsyncIterator[bytes]:
         yield LARGE
@@ -143,7 +144,7 @@ async def test_a_claimed_blob_cannot_become_a_record(bench: Bench) -> None:
         bench.clock.advance(25 * 3600)
         await bench.housekeeping.sweep()
 
-    with pytest.raises(records.BlobClaimedError):
+    with pytest.raises(BlobClaimedError):
         await bench.stores.put(bench.jane, bench.id, "K", "text/plain", None, chunks())
     with pytest.raises(ApiError) as refused:
         await bench.get("K")

@@ -153,7 +153,9 @@ async def test_deleted_contents_are_removed_in_steps(service: Storages, add_user
             for storage_id in ids:
                 for n in range(1201):
                     if kind is StorageKind.DATASET:
-                        await tx.execute("INSERT INTO dataset_blocks VALUES (?, ?, 1, 2, ?)", storage_id, n, b"{}")
+                        await tx.execute(
+                            "INSERT INTO dataset_blocks VALUES (?, ?, 1, 2, NULL, 0, ?)", storage_id, n, b"{}"
+                        )
                     elif kind is StorageKind.KEY_VALUE_STORE:
                         await tx.execute(
                             "INSERT INTO records VALUES (?, ?, 1, '', NULL, 0, 0, NULL, ?)",

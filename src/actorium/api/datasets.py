@@ -15,8 +15,9 @@ from actorium.api.storages import StorageRoutes, storage_url
 from actorium.domain.item_formats import FormatOptions, ItemFormat
 from actorium.domain.item_shapes import Shape, View
 from actorium.domain.storages import StorageKind
-from actorium.services.datasets import Datasets, Window
+from actorium.services.datasets import Datasets
 from actorium.services.exports import Pieces, export, length_of
+from actorium.services.item_windows import Window
 from actorium.services.storages import Storages
 
 _NO_LIMIT = 999_999_999_999

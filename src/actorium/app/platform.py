@@ -128,7 +128,7 @@ class Platform:
         self.records = KeyValueStores(
             self.db, clock, self.blobs, self.reads, max_record_bytes=settings.max_record_mbytes * 2**20
         )
-        self.merging = BlockMerging(self.db, clock)
+        self.merging = BlockMerging(self.db, clock, self.blobs)
         self.housekeeping = StorageHousekeeping(self.db, clock, self.blobs, unnamed_days=settings.unnamed_storage_days)
         self.actors = Actors(
             self.db,
@@ -283,7 +283,7 @@ class Platform:
         runs = RunRoutes(self.starts, self.tasks, self.runs, queueing, self.actors, self.reads.usage, shapes, logs)
         limits = Limits(self.db, self.clock, self.reads.usage, capacity_of(self.settings))
         queues = RequestQueues(self.db, self.clock, self.reads)
-        datasets = Datasets(self.db, self.clock, self.reads, self.merging, self.charging)
+        datasets = Datasets(self.db, self.clock, self.blobs, self.reads, self.merging, self.charging)
         metamorphs = Metamorphs(
             self.db,
             self.clock,

@@ -6,11 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
-
-from actorium.domain.dataset_items import SEPARATOR, NewItems, parse_items
+from actorium.domain.dataset_items import NewItems, parse_items
 from actorium.domain.dataset_schemas import check_items
-from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.field_statistics import FieldStatistics, schema_fields
 from actorium.domain.item_shapes import View, view_of
 from actorium.domain.signing import is_content_signature
@@ -19,157 +16,24 @@ from actorium.kit import Clock
 from actorium.services.access import Principal
 from actorium.services.block_merging import BlockMerging
 from actorium.services.charging import Change, Charging
+from actorium.services.item_windows import Items, Window
+from actorium.services.record_values import replay
 from actorium.services.storages import ReadCounts, Storages, checked, guard_change, open_storage, refusal
+from actorium.services.uploads import Uploads
 from actorium.storage import datasets, storages
-from actorium.storage.datasets import Block, Found, SchemaUncheckedError
+from actorium.storage.blobs import Blobs
+from actorium.storage.dataset_blocks import Block, read_blocks
+from actorium.storage.datasets import Found, SchemaUncheckedError
 from actorium.storage.db import Database, Tx
 
 _THREAD_BYTES = 256 * 1024
 """Larger pushes are parsed in a thread, so that others are answered meanwhile."""
 
-_FEW_BLOCKS = 16
+_BLOB_BYTES = 1024 * 1024
+"""Pushes from this size on go into a blob instead of twice through the database's log."""
+
 _SCHEMAS = 1000
 """How many schemas are kept in memory."""
-
-
-class Window(msgspec.Struct, frozen=True):
-    """Which stored items to read. ``limit`` ``None`` is all; with ``desc`` the last item has offset 0."""
-
-    offset: int = 0
-    limit: int | None = None
-    desc: bool = False
-
-    def bounds(self, total: int) -> tuple[int, int]:
-        """First index and the one after the last, of ``total`` stored items."""
-        low = min(self.offset, total)
-        high = total if self.limit is None else min(low + self.limit, total)
-        return (total - high, total - low) if self.desc else (low, high)
-
-
-class DatasetGoneError(ApiError):
-    """The dataset was deleted while its items were being read: 404 if nothing was sent yet, else a broken answer."""
-
-    def __init__(self, dataset_id: str) -> None:
-        super().__init__(ErrorType.RECORD_NOT_FOUND, f"Dataset {dataset_id} was deleted while it was being read.")
-
-
-class Items:
-    """A window of items. The end is fixed when it is opened, so pushes meanwhile do not show."""
-
-    def __init__(
-        self,
-        db: Database,
-        reads: ReadCounts | None,
-        reader: Principal | None,
-        found: Found,
-        window: Window,
-        blocks: list[Block],
-    ) -> None:
-        self._db = db
-        self._reads = reads
-        self._reader = reader
-        self._found = found
-        self._blocks = blocks
-        self._most = datasets.MOST_BLOCKS
-        self.dataset_id = found.dataset.id
-        self.total = found.item_count
-        self.window = window
-        self._start, self._end = window.bounds(found.item_count)
-        self.count = self._end - self._start
-        """How many stored items the window holds."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the window holds every item of the dataset, first to last."""
-        return self.count == self.total and not self.window.desc
-
-    @property
-    def text_bytes(self) -> int | None:
-        """The size of the JSON texts of all items in the window, if that is known before they are read."""
-        return self._found.storage_bytes if self.is_whole else None
-
-    @property
-    def name(self) -> str:
-        """What the dataset is called: its name or id."""
-        return self._found.name or self.dataset_id
-
-    @property
-    def fields(self) -> list[str]:
-        """Paths of all values in the dataset's items, in the order of their first appearance."""
-        return self._found.fields
-
-    def again(self) -> Items:
-        """The same window from its beginning, for a look that does not count as a read."""
-        return Items(self._db, None, None, self._found, self.window, self._blocks)
-
-    async def pages(self) -> AsyncIterator[tuple[list[bytes], bool]]:
-        """JSON texts of the items in reading order, about a megabyte at a time, and whether that was the last page.
-
-        Raises ``DatasetGoneError`` when the rest cannot be read any more.
-        """
-        async for blocks, is_last in self._windows():
-            texts = []
-            for block, start, end in blocks:
-                part = block.texts(start, end)
-                texts += part[::-1] if self.window.desc else part
-            yield texts, is_last
-
-    async def unsplit(self) -> AsyncIterator[tuple[list[bytes], bool]]:
-        """Like ``pages`` with texts of neighbours still joined by ``SEPARATOR``: the fast way for unchanged items."""
-        if self.window.desc:
-            async for page in self.pages():
-                yield page
-            return
-        async for blocks, is_last in self._windows():
-            yield [_unsplit(block, start, end) for block, start, end in blocks], is_last
-
-    async def _windows(self) -> AsyncIterator[tuple[list[tuple[Block, int, int]], bool]]:
-        """Blocks with the part of the dataset to take from each, and whether those are the last ones.
-
-        The next ones are read while the caller works on these.
-        """
-        blocks = self._blocks
-        while self._start < self._end:
-            parts = [self._take(block) for block in blocks]
-            if not parts:
-                raise DatasetGoneError(self.dataset_id)
-            if self._reads is not None:
-                rows = sum(end - start for _, start, end in parts)
-                self._reads.add(self._reader, StorageKind.DATASET, self.dataset_id, read_count=rows)
-            if self._start >= self._end:
-                yield parts, True
-                return
-            # The next page has about as many blocks as this one.
-            self._most = max(_FEW_BLOCKS, min(2 * len(blocks), datasets.MOST_BLOCKS))
-            following = asyncio.create_task(self._db.read("read dataset items", self._next))
-            try:
-                yield parts, False
-                blocks = await following
-            finally:
-                following.cancel()
-
-    async def _next(self, tx: Tx) -> list[Block]:
-        return await datasets.read_blocks(
-            tx, self.dataset_id, self._start, self._end, desc=self.window.desc, most=self._most
-        )
-
-    def _take(self, block: Block) -> tuple[Block, int, int]:
-        start, end = max(block.first_index, self._start), min(block.end_index, self._end)
-        if self.window.desc:
-            if end < self._end or start >= end:
-                raise DatasetGoneError(self.dataset_id)
-            self._end = start
-        else:
-            if start > self._start or start >= end:
-                raise DatasetGoneError(self.dataset_id)
-            self._start = end
-        return block, start, end
-
-
-def _unsplit(block: Block, start: int, end: int) -> bytes:
-    if start == block.first_index and end == block.end_index:
-        return block.items
-    return SEPARATOR.join(block.texts(start, end))
 
 
 async def _check_items(schema: dict[str, Any], new: NewItems) -> None:
@@ -183,10 +47,18 @@ class Datasets:
     """The dataset service. ``charging`` is told of items that a run is charged for."""
 
     def __init__(
-        self, db: Database, clock: Clock, reads: ReadCounts, merging: BlockMerging, charging: Charging | None = None
+        self,
+        db: Database,
+        clock: Clock,
+        blobs: Blobs,
+        reads: ReadCounts,
+        merging: BlockMerging,
+        charging: Charging | None = None,
     ) -> None:
         self._db = db
         self._clock = clock
+        self._blobs = blobs
+        self._uploads = Uploads(db, clock, blobs)
         self._reads = reads
         self._merging = merging
         self._charging = charging
@@ -197,16 +69,53 @@ class Datasets:
         """Append the object or array of objects in ``body`` to the dataset ``text`` refers to, all or nothing."""
         reference = Storages.reference(principal, text)
         new = await asyncio.to_thread(parse_items, body) if len(body) > _THREAD_BYTES else parse_items(body)
+        if len(new.block) >= _BLOB_BYTES:
+            await self._push_blob(principal, reference, new)
+        else:
+            await self._commit(principal, reference, new)
+
+    async def _push_blob(self, principal: Principal, reference: Reference, new: NewItems) -> None:
+        condition, args = storages.where_owned(reference, principal.user_id)
+
+        async def announce(tx: Tx) -> tuple[str, dict[str, Any] | None, str]:
+            await guard_change(tx, principal, StorageKind.DATASET, reference)
+            found = await datasets.find_owned(tx, condition, args)
+            if found is None:
+                raise await refusal(tx, principal, StorageKind.DATASET, reference)
+            return *found, await self._uploads.announce(tx, f"items/{found[0]}")
+
+        dataset_id, schema, blob_key = await self._db.write("announce dataset items", announce)
+
+        async def held() -> AsyncIterator[bytes]:
+            if schema is not None:
+                await _check_items(schema, new)
+            return replay([new.block])
+
+        async def commit(_size: int) -> None:
+            # Into the dataset whose schema was asked, whatever its name leads to by now.
+            into = Reference(dataset_id, id=dataset_id)
+            await self._commit(principal, into, new, checked_id=dataset_id, blob_key=blob_key)
+
+        await self._uploads.store(blob_key, held, commit)
+
+    async def _commit(
+        self,
+        principal: Principal,
+        reference: Reference,
+        new: NewItems,
+        *,
+        checked_id: str | None = None,
+        blob_key: str | None = None,
+    ) -> None:
         condition, args = storages.where_owned(reference, principal.user_id)
         now = self._clock.now_ms()
-        checked_id: str | None = None
-        if reference.id in self._schemas:
+        if checked_id is None and reference.id in self._schemas:
             await _check_items(self._schemas[reference.id], new)
             checked_id = reference.id
 
         async def op(tx: Tx) -> tuple[str, Change | None]:
             await guard_change(tx, principal, StorageKind.DATASET, reference)
-            appended = await datasets.append(tx, condition, args, new, now, checked_id=checked_id)
+            appended = await datasets.append(tx, condition, args, new, now, checked_id=checked_id, blob_key=blob_key)
             if appended is None:
                 raise await refusal(tx, principal, StorageKind.DATASET, reference)
             charged = None
@@ -244,10 +153,10 @@ class Datasets:
             if found is None:
                 raise missing(StorageKind.DATASET, reference)
             start, end = window.bounds(found.item_count)
-            return found, await datasets.read_blocks(tx, dataset.id, start, end, desc=window.desc)
+            return found, await read_blocks(tx, dataset.id, start, end, desc=window.desc)
 
         found, blocks = await self._db.read("read dataset items", op)
-        return Items(self._db, self._reads, principal, found, window, blocks)
+        return Items(self._db, self._blobs, self._reads, principal, found, window, blocks)
 
     async def view(self, principal: Principal | None, text: str, name: str, *, signature: str | None = None) -> View:
         """What the view ``name`` of the dataset's schema asks for. Raises 400 when there is none."""

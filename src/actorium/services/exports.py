@@ -10,7 +10,7 @@ from actorium.domain.dataset_items import SEPARATOR, values_of
 from actorium.domain.item_formats import FormatOptions, ItemFormat, text_format
 from actorium.domain.item_shapes import Shape
 from actorium.domain.item_tables import Columns, row
-from actorium.services.datasets import Items
+from actorium.services.item_windows import Items
 from actorium.storage.spreadsheets import Number, Spreadsheet
 
 T = TypeVar("T")

@@ -11,23 +11,21 @@ from actorium.domain.records import Key, KeyRange, NewRecord, Record, check_key
 from actorium.domain.signing import is_content_signature, is_record_signature
 from actorium.domain.storages import Access, Guarded, Reference, StorageKind
 from actorium.domain.store_schemas import RecordRules, collection_keys
-from actorium.kit import Clock, random_text
+from actorium.kit import Clock
 from actorium.services.access import Principal
 from actorium.services.record_archive import RecordArchive
 from actorium.services.record_values import held_against, replay
 from actorium.services.storages import ReadCounts, Storages, checked, guard_change, refusal
+from actorium.services.uploads import Uploads
 from actorium.storage import key_value_stores as records
 from actorium.storage.blobs import Blobs
 from actorium.storage.db import Database, Tx
-from actorium.storage.key_value_stores import BlobClaimedError, StoreSchemaUncheckedError
+from actorium.storage.key_value_stores import StoreSchemaUncheckedError
 
 _KIND = StorageKind.KEY_VALUE_STORE
 
 INLINE_BYTES = 64 * 1024
 """Values up to this size are kept in the database; larger ones are blobs."""
-
-_UPLOAD_MS = 24 * 3600 * 1000
-"""How long an upload may take before its blob counts as abandoned."""
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -61,6 +59,7 @@ class KeyValueStores:
         self._db = db
         self._clock = clock
         self._blobs = blobs
+        self._uploads = Uploads(db, clock, blobs)
         self._reads = reads
         self._max_record_bytes = max_record_bytes
 
@@ -120,31 +119,22 @@ class KeyValueStores:
     async def _put_blob(
         self, principal: Principal, reference: Reference, record: NewRecord, chunks: AsyncIterator[bytes]
     ) -> str:
-        now = self._clock.now_ms()
-
         async def announce(tx: Tx) -> tuple[str, str | None, str]:
             found, schema_json = await records.find_store(tx, reference)
             store = self._check(principal, reference, found, Access.WRITE)
-            blob_key = f"records/{store.id}/{random_text(24)}"
-            await records.announce_blob(tx, blob_key, now + _UPLOAD_MS)
-            return store.id, schema_json, blob_key
+            return store.id, schema_json, await self._uploads.announce(tx, f"records/{store.id}")
 
         store_id, schema_json, blob_key = await self._db.write("announce record", announce)
-        try:
-            chunks = await held_against(RecordRules(schema_json, record.key), record, chunks)
-            size = await self._blobs.put(blob_key, chunks)
-            record = msgspec.structs.replace(record, size_bytes=size, blob_key=blob_key)
+
+        async def commit(size: int) -> str:
+            stored = msgspec.structs.replace(record, size_bytes=size, blob_key=blob_key)
             # Into the store whose schema was asked, whatever its name leads to by now.
-            return await self._commit(principal, Reference(store_id, id=store_id), record, store_id)
-        except BaseException as error:
-            # Only a row still there may be touched: a record that was committed after all has taken it out.
-            was_claimed = isinstance(error, BlobClaimedError)
+            return await self._commit(principal, Reference(store_id, id=store_id), stored, store_id)
 
-            async def give_up(tx: Tx) -> None:
-                await records.give_up_blob(tx, blob_key, now, again=was_claimed)
+        async def held() -> AsyncIterator[bytes]:
+            return await held_against(RecordRules(schema_json, record.key), record, chunks)
 
-            await self._db.write("give up record", give_up)
-            raise
+        return await self._uploads.store(blob_key, held, commit)
 
     async def _bounded(self, head: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         size = sum(map(len, head))

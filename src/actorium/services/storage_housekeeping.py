@@ -1,10 +1,10 @@
-"""Lets unnamed storages expire, empties deleted ones, deletes blobs without a record; in steps, in the background."""
+"""Lets unnamed storages expire, empties deleted ones, deletes blobs nothing points at; in steps, in the background."""
 
 from __future__ import annotations
 
 from actorium.domain.times import DAY_MS
 from actorium.kit import Clock, Tasks, forever
-from actorium.storage import key_value_stores, storages
+from actorium.storage import blob_garbage, storages
 from actorium.storage.blobs import Blobs
 from actorium.storage.db import Database, Tx
 
@@ -65,14 +65,14 @@ class StorageHousekeeping:
 
     async def _delete_blobs(self) -> bool:
         async def claim(tx: Tx) -> list[str]:
-            return await key_value_stores.claim_blobs(tx, self._clock.now_ms(), _BLOBS_AT_ONCE)
+            return await blob_garbage.claim_blobs(tx, self._clock.now_ms(), _BLOBS_AT_ONCE)
 
         claimed = await self._db.write("claim blobs", claim)
         for blob_key in claimed:
             await self._blobs.delete(blob_key)
 
         async def forget(tx: Tx) -> None:
-            await key_value_stores.blobs_deleted(tx, claimed)
+            await blob_garbage.blobs_deleted(tx, claimed)
 
         if claimed:
             await self._db.write("forget deleted blobs", forget)

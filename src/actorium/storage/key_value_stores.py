@@ -1,12 +1,10 @@
 """Records of key-value stores: small values in their row, large ones as blobs the row points at.
 
-A blob is announced in ``blob_garbage`` before its upload and taken out by the record's own transaction,
-and goes back there when its record is replaced or deleted; so a crash at any point leaves nothing behind.
+How a blob comes and goes: ``blob_garbage.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,14 +12,11 @@ import msgspec
 from actorium.domain.records import Key, KeyRange, NewRecord, Record
 from actorium.domain.storages import Guarded, Reference, StorageKind
 from actorium.storage import storages
+from actorium.storage.blob_garbage import discard_blobs, take_blob
 from actorium.storage.db import Row, Tx, placeholders
 
 _READERS_MS = 60_000
 """How long the blob of a replaced record stays, for readers that have just looked it up."""
-
-
-class BlobClaimedError(Exception):
-    """Housekeeping took the blob of an upload that lasted too long."""
 
 
 class StoreSchemaUncheckedError(Exception):
@@ -92,10 +87,8 @@ async def put(
         return None
     if store.schema_json is not None and store.id != checked_id:
         raise StoreSchemaUncheckedError(store.id, store.schema_json)
-    if record.blob_key is not None and not await tx.execute(
-        "DELETE FROM blob_garbage WHERE blob_key = ? AND claimed = 0", record.blob_key
-    ):
-        raise BlobClaimedError(record.blob_key)
+    if record.blob_key is not None:
+        await take_blob(tx, record.blob_key)
     store.write_count += 1
     store.storage_bytes += record.size_bytes
     key = (store.id, record.key.encode())
@@ -134,7 +127,7 @@ _VALUES = ("version", "content_type", "content_encoding", "size_bytes", "modifie
 async def _forget(tx: Tx, store: Store, gone: Row, now: int) -> None:
     store.storage_bytes -= gone["size_bytes"]
     if gone["blob_key"] is not None:
-        await storages.discard_blobs(tx, [gone["blob_key"]], now + _READERS_MS)
+        await discard_blobs(tx, [gone["blob_key"]], now + _READERS_MS)
 
 
 async def put_record(tx: Tx, store_id: str, key: str, content_type: str, value: bytes, *, now: int) -> None:
@@ -225,35 +218,3 @@ async def read_page(tx: Tx, store_id: str, keys: KeyRange, limit: int) -> list[R
 def _where(store_id: str, keys: KeyRange) -> tuple[str, list[Any]]:
     condition, args = "r.store_id = ? AND r.key_bytes >= ?", [store_id, keys.start]
     return (condition, args) if keys.end is None else (f"{condition} AND r.key_bytes < ?", [*args, keys.end])
-
-
-async def announce_blob(tx: Tx, blob_key: str, due_at: int) -> None:
-    """Say that a blob is about to be uploaded; if no record takes it by ``due_at`` it is deleted."""
-    await storages.discard_blobs(tx, [blob_key], due_at)
-
-
-async def give_up_blob(tx: Tx, blob_key: str, now: int, *, again: bool = False) -> None:
-    """Let housekeeping delete an announced blob at once; ``again`` when it did so before the upload was complete."""
-    await tx.execute("UPDATE blob_garbage SET due_at = ? WHERE blob_key = ?", now, blob_key)
-    if again:
-        await tx.execute(
-            "INSERT INTO blob_garbage (blob_key, due_at) VALUES (?, ?) ON CONFLICT (blob_key) DO NOTHING",
-            blob_key,
-            now,
-        )
-
-
-async def claim_blobs(tx: Tx, now: int, limit: int) -> list[str]:
-    """Blobs to delete now. From here on no record can take them; a crash leaves them claimed for the next time."""
-    rows = await tx.fetch(
-        "UPDATE blob_garbage SET claimed = 1 WHERE blob_key IN "
-        "(SELECT blob_key FROM blob_garbage WHERE due_at <= ? ORDER BY due_at LIMIT ?) RETURNING blob_key",
-        now,
-        limit,
-    )
-    return [row["blob_key"] for row in rows]
-
-
-async def blobs_deleted(tx: Tx, blob_keys: Sequence[str]) -> None:
-    """Forget blobs that are deleted."""
-    await tx.executemany("DELETE FROM blob_garbage WHERE blob_key = ?", [(key,) for key in blob_keys])

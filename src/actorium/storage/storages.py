@@ -5,7 +5,7 @@ Functions take a transaction, so that services combine them; contents are the en
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from actorium.domain.storages import (
     name_key,
 )
 from actorium.kit import new_id, random_text
+from actorium.storage.blob_garbage import discard_blobs
 from actorium.storage.db import Row, Tx, placeholders
 
 _DELETE_STEP = 500
@@ -35,6 +36,8 @@ class Table(msgspec.Struct, frozen=True):
     contents: str
     contents_owner: str
     contents_key: str
+    blob_key: str
+    """What each row of the contents has to say about its blob."""
 
     @property
     def columns(self) -> str:
@@ -66,6 +69,7 @@ TABLES = {
         "dataset_blocks",
         "dataset_id",
         "first_index",
+        "blob_key",
     ),
     StorageKind.KEY_VALUE_STORE: Table(
         "key_value_stores",
@@ -74,6 +78,7 @@ TABLES = {
         "records",
         "store_id",
         "key_bytes",
+        "blob_key",
     ),
     StorageKind.REQUEST_QUEUE: Table(
         "request_queues",
@@ -91,6 +96,7 @@ TABLES = {
         "requests",
         "queue_id",
         "id",
+        "NULL AS blob_key",
     ),
 }
 
@@ -345,22 +351,16 @@ async def empty_deleted(tx: Tx, now: int) -> bool:
         f"DELETE FROM {table.contents} WHERE {table.contents_owner} = ? AND {table.contents_key} IN "
         f"(SELECT {table.contents_key} FROM {table.contents} WHERE {table.contents_owner} = ? "
         f"ORDER BY {table.contents_key} LIMIT ?) "
-        f"RETURNING {'blob_key' if table.contents == 'records' else 'NULL AS blob_key'}",
+        f"RETURNING {table.blob_key}",
         garbage["id"],
         garbage["id"],
         step,
     )
-    await discard_blobs(tx, [row["blob_key"] for row in rows if row["blob_key"] is not None], now)
+    # Blocks of a dataset share blobs; a blob that goes with the first of them is handed over again with others.
+    await discard_blobs(tx, {row["blob_key"] for row in rows if row["blob_key"] is not None}, now)
     if len(rows) < step:
         await tx.execute("DELETE FROM storage_garbage WHERE id = ?", garbage["id"])
     return True
-
-
-async def discard_blobs(tx: Tx, blob_keys: Iterable[str], due_at: int) -> None:
-    """Hand blobs to housekeeping, which deletes them from ``due_at`` on."""
-    rows = [(key, due_at) for key in blob_keys]
-    if rows:
-        await tx.executemany("INSERT INTO blob_garbage (blob_key, due_at) VALUES (?, ?)", rows)
 
 
 async def add_reads(tx: Tx, kind: StorageKind, reads: Sequence[tuple[str, int, dict[str, int]]]) -> None:

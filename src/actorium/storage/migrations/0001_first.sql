@@ -315,15 +315,18 @@ CREATE INDEX datasets_by_user ON datasets (user_id, created_at, id);
 CREATE INDEX datasets_by_run ON datasets (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX datasets_unnamed ON datasets (created_at) WHERE name_key IS NULL AND run_id IS NULL;
 
--- Items of one push, or of several merged later, as JSON texts, joined by newlines. Before datasets.merged_index
--- there is nothing left to merge. A rowid table: large rows in a keyed one are slow.
+-- Items of one push, or of several merged later, as JSON texts, joined by newlines: in "items", or the part of the blob
+-- "blob_key" from byte "blob_start". Before datasets.merged_index there is nothing left to merge. A rowid table: large
+-- rows in a keyed one are slow; "items" is last, as what is behind a large value is slow to read.
 -- What belongs to a storage has no foreign key: a deleted storage is emptied in steps (storage_garbage).
 CREATE TABLE dataset_blocks (
   dataset_id TEXT NOT NULL,
   first_index BIGINT NOT NULL,
   item_count INTEGER NOT NULL,
   size_bytes BIGINT NOT NULL,
-  items BLOB NOT NULL
+  blob_key TEXT,
+  blob_start BIGINT NOT NULL,
+  items BLOB
 );
 CREATE UNIQUE INDEX dataset_blocks_by_index ON dataset_blocks (dataset_id, first_index);
 
@@ -424,7 +427,7 @@ CREATE TABLE storage_garbage (
   deleted_at BIGINT NOT NULL
 );
 
--- Blobs without a record: replaced, deleted, or still being uploaded. From "due_at" housekeeping may claim one
+-- Blobs nothing points at: replaced, deleted, or still being uploaded. From "due_at" housekeeping may claim one
 -- (claimed = 1) and delete it; an upload takes its row out again, unless it is claimed.
 CREATE TABLE blob_garbage (
   blob_key TEXT PRIMARY KEY,
