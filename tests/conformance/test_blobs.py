@@ -34,8 +34,13 @@ async def test_parts(blobs: Blobs) -> None:
     await blobs.put("a/b", pieces(value))
     for start, end in ((0, 1), (0, None), (5, None), (2_999_999, None), (1_000_000, 2_500_000), (0, 3_000_000)):
         assert await whole(blobs, "a/b", start, end) == value[start:end]
+        assert await blobs.read("a/b", start, end or len(value)) == value[start:end]
     with pytest.raises(BlobNotFoundError):
         await whole(blobs, "a/missing", 5, 7)
+    # A value that was cut is not there either: nobody is to take a part of it for the whole.
+    for key, start, end in (("a/missing", 5, 7), ("a/b", 2_999_000, 3_000_001)):
+        with pytest.raises(BlobNotFoundError):
+            await blobs.read(key, start, end)
 
 
 async def test_put_replaces(blobs: Blobs) -> None:

@@ -5,73 +5,30 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.storages import StorageKind
-from actorium.services.access import Principal
 from actorium.services.block_merging import BlockMerging
-from actorium.services.datasets import Datasets
 from actorium.services.item_windows import DatasetGoneError, Window
-from actorium.services.storage_housekeeping import StorageHousekeeping
-from actorium.services.storages import ReadCounts, Storages
-from actorium.storage.blobs import Blobs, LocalBlobs
+from actorium.storage.blobs import LocalBlobs
 from actorium.storage.db import Database, Tx
 from fakes.clock import FakeClock
-
-AddUser = Callable[[str, str], Awaitable[Principal]]
-JANE = "janeUserId0000001"
-
-
-class Bench:
-    """One user's dataset."""
-
-    def __init__(self, database: Database, blobs: Blobs, jane: Principal) -> None:
-        self.database = database
-        self.blobs = blobs
-        self.clock = FakeClock()
-        reads = ReadCounts(database, self.clock)
-        self.storages = Storages(database, self.clock, reads)
-        self.merging = BlockMerging(database, self.clock, blobs)
-        self.datasets = Datasets(database, self.clock, blobs, reads, self.merging)
-        self.housekeeping = StorageHousekeeping(database, self.clock, blobs)
-        self.jane = jane
-        self.id = ""
-
-    async def push(self, *items: object) -> None:
-        await self.datasets.push(self.jane, self.id, json.dumps(items).encode())
-
-    async def read(self, offset: int = 0, limit: int | None = None, *, desc: bool = False) -> list[object]:
-        items = await self.datasets.open_items(self.jane, self.id, Window(offset, limit, desc))
-        return [json.loads(text) async for texts, _ in items.pages() for text in texts]
-
-    async def counters(self) -> dict[str, int]:
-        return (await self.storages.resolve(self.jane, StorageKind.DATASET, self.id)).counters
+from support.dataset_bench import AddUser, DatasetBench
 
 
 @pytest.fixture
-async def bench(database: Database, add_user: AddUser, local_blobs: LocalBlobs) -> Bench:
-    return await new_bench(database, local_blobs, await add_user(JANE, "jane"))
+async def bench(database: Database, add_user: AddUser, tmp_path: Path) -> AsyncIterator[DatasetBench]:
+    blobs = LocalBlobs(tmp_path / "blobs")
+    await blobs.start()
+    yield await DatasetBench.open(database, blobs, add_user)
+    await blobs.stop()
 
 
-async def new_bench(database: Database, blobs: Blobs, jane: Principal) -> Bench:
-    found = Bench(database, blobs, jane)
-    found.id = (await found.storages.get_or_create(jane, StorageKind.DATASET, None, None))[0].id
-    return found
-
-
-@pytest.fixture
-async def local_blobs(tmp_path: Path) -> AsyncIterator[LocalBlobs]:
-    found = LocalBlobs(tmp_path / "blobs")
-    await found.start()
-    yield found
-    await found.stop()
-
-
-async def test_any_window_of_any_blocks(bench: Bench) -> None:
+async def test_any_window_of_any_blocks(bench: DatasetBench) -> None:
     chance = random.Random(7)
     stored: list[object] = []
     while len(stored) < 60:
@@ -85,7 +42,7 @@ async def test_any_window_of_any_blocks(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("desc", [False, True])
-async def test_pages_stay_small(bench: Bench, desc: bool) -> None:
+async def test_pages_stay_small(bench: DatasetBench, desc: bool) -> None:
     pad = "x" * 100_000
     for n in range(0, 60, 5):
         await bench.push(*({"n": n + k, "pad": pad} for k in range(5)))
@@ -102,11 +59,11 @@ async def test_pages_stay_small(bench: Bench, desc: bool) -> None:
     assert lasts == [False] * (len(lasts) - 1) + [True]
 
 
-async def test_large_pushes_become_several_blocks(bench: Bench, database: Database) -> None:
+async def test_large_pushes_become_several_blocks(bench: DatasetBench, database: Database) -> None:
     """A reader of few items of a large push must not hold all of it, nor may one large item be cut."""
     stored = [{"n": n, "pad": "x" * (2_500_000 if n in (0, 70) else 50_000)} for n in range(100)]
     await bench.push(*stored)
-    assert await block_count(database) >= 6
+    assert await bench.block_count() >= 6
     assert await bench.read() == stored
     assert await bench.read(desc=True) == stored[::-1]
     for offset in (0, 1, 20, 21, 69, 70, 71, 99):
@@ -120,7 +77,7 @@ async def test_large_pushes_become_several_blocks(bench: Bench, database: Databa
     assert counters["storage_bytes"] == sum(map(len, texts)) + 3 * len(texts)
 
 
-async def test_concurrent_pushes(bench: Bench) -> None:
+async def test_concurrent_pushes(bench: DatasetBench) -> None:
     await asyncio.gather(*(bench.push(*({"who": who, "n": n} for n in range(3))) for who in range(40)))
     found = [(item["who"], item["n"]) for item in await bench.read()]  # type: ignore[index]
     assert len(found) == 120
@@ -130,7 +87,7 @@ async def test_concurrent_pushes(bench: Bench) -> None:
     assert (counters["item_count"], counters["write_count"]) == (120, 120)
 
 
-async def test_counts_and_fields(bench: Bench) -> None:
+async def test_counts_and_fields(bench: DatasetBench) -> None:
     await bench.push({"a": 1, "#h": 2}, {"#h": 1}, {}, {"b": {"c": [1, {"d": 2}], "e": {}}})
     await bench.push({"a": 2})
     await bench.push({"z": 1})
@@ -140,7 +97,7 @@ async def test_counts_and_fields(bench: Bench) -> None:
     assert found.fields == ["a", "#h", "b/c/0", "b/c/1/d", "b/e", "z"]
 
 
-async def test_fields_are_bounded(bench: Bench) -> None:
+async def test_fields_are_bounded(bench: DatasetBench) -> None:
     await bench.push({"list": list(range(5000)), "x" * 201: 1})
     for n in range(3):
         await bench.push({f"f{n}-{k}": 0 for k in range(900)})
@@ -149,7 +106,7 @@ async def test_fields_are_bounded(bench: Bench) -> None:
     assert max(map(len, found.fields)) <= 200
 
 
-async def test_pushes_during_a_read_do_not_show(bench: Bench) -> None:
+async def test_pushes_during_a_read_do_not_show(bench: DatasetBench) -> None:
     for n in range(4):
         await bench.push({"n": n, "pad": "x" * 600_000})
     items = await bench.datasets.open_items(bench.jane, bench.id, Window())
@@ -162,7 +119,9 @@ async def test_pushes_during_a_read_do_not_show(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("desc", [False, True])
-async def test_a_dataset_that_goes_during_a_read_is_noticed(bench: Bench, database: Database, desc: bool) -> None:
+async def test_a_dataset_that_goes_during_a_read_is_noticed(
+    bench: DatasetBench, database: Database, desc: bool
+) -> None:
     for n in range(6):
         await bench.push({"n": n, "pad": "x" * 600_000})
     items = await bench.datasets.open_items(bench.jane, bench.id, Window(desc=desc))
@@ -178,24 +137,15 @@ async def test_a_dataset_that_goes_during_a_read_is_noticed(bench: Bench, databa
             pass
 
 
-async def test_push_to_a_missing_dataset(bench: Bench) -> None:
-    await bench.storages.delete(bench.jane, StorageKind.DATASET, bench.id)
+async def test_push_to_a_missing_dataset(bench: DatasetBench) -> None:
+    await bench.delete()
     for call in (bench.push({}), bench.read()):
         with pytest.raises(ApiError) as refused:
             await call
         assert refused.value.type is ErrorType.RECORD_NOT_FOUND
 
 
-async def block_count(database: Database) -> int:
-    async def op(tx: Tx) -> int:
-        row = await tx.fetchrow("SELECT COUNT(*) AS blocks FROM dataset_blocks")
-        assert row is not None
-        return int(row["blocks"])
-
-    return await database.read("count blocks", op)
-
-
-async def test_small_blocks_are_merged_unseen(bench: Bench, database: Database) -> None:
+async def test_small_blocks_are_merged_unseen(bench: DatasetBench, database: Database) -> None:
     chance = random.Random(11)
     stored: list[object] = []
 
@@ -215,7 +165,7 @@ async def test_small_blocks_are_merged_unseen(bench: Bench, database: Database) 
         async for texts, _ in pages:
             seen += texts
         assert [json.loads(text) for text in seen] == stored[3 : 3 + items.count]
-        assert await block_count(database) < 80
+        assert await bench.block_count() < 80
         for _ in range(20):
             offset, limit, desc = chance.randint(0, len(stored)), chance.choice([1, 7, None]), chance.random() < 0.5
             expected = (stored[::-1] if desc else stored)[offset : None if limit is None else offset + limit]
@@ -224,12 +174,12 @@ async def test_small_blocks_are_merged_unseen(bench: Bench, database: Database) 
     assert counters["item_count"] == len(stored) == counters["write_count"]
 
 
-async def test_merging_goes_on_after_a_restart(bench: Bench, database: Database) -> None:
+async def test_merging_goes_on_after_a_restart(bench: DatasetBench, database: Database) -> None:
     for n in range(100):
         await bench.push({"n": n})
     successor = BlockMerging(database, FakeClock(), bench.blobs)
     await successor.start()
     await successor.sweep()
     await successor.stop()
-    assert await block_count(database) == 1
+    assert await bench.block_count() == 1
     assert await bench.read() == [{"n": n} for n in range(100)]

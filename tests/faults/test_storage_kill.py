@@ -63,18 +63,24 @@ def join(clients: list[Client], seed: int) -> None:
 
 
 def check_rows(query: Query, storages: Storages, blob_directory: Path, seed: int) -> None:
-    """The counters are what a recount gives, and every blob has a record or is known to be garbage."""
+    """The counters are what a recount gives, and every blob has a row or is known to be garbage."""
     where = f"seed {seed}"
     blocks = query(
-        f"SELECT first_index, item_count, size_bytes, LENGTH(items) FROM dataset_blocks "
+        f"SELECT first_index, item_count, size_bytes, LENGTH(items), blob_key, blob_start FROM dataset_blocks "
         f"WHERE dataset_id = '{storages.dataset}' ORDER BY first_index"
     )
+    paths = {path.name: path for path in (blob_directory / "objects").rglob("*") if path.is_file()}
     index = 0
-    for first, count, size, length in blocks:
-        assert (first, size) == (index, length), where
+    blob_ends: dict[str, int] = {}
+    for first, count, size, length, blob_key, blob_start in blocks:
+        assert (first, size) == (index, size if blob_key else length), where
         index += count
+        if blob_key:
+            blob_ends[blob_key] = blob_start + size
+    sizes = {key: paths[key.rpartition("/")[2]].stat().st_size for key in blob_ends}
+    assert sizes == blob_ends, where
     counted = query(f"SELECT item_count, storage_bytes FROM datasets WHERE id = '{storages.dataset}'")
-    assert counted == [(index, sum(size - (count - 1) for _, count, size, _ in blocks))], where
+    assert counted == [(index, sum(size - (count - 1) for _, count, size, *_ in blocks))], where
     counted = query(
         f"SELECT total_count, handled_count, storage_bytes FROM request_queues WHERE id = '{storages.queue}'"
     )
@@ -83,12 +89,11 @@ def check_rows(query: Query, storages: Storages, blob_directory: Path, seed: int
         f"WHERE queue_id = '{storages.queue}'"
     )
     assert counted == [tuple(map(int, recount[0]))], where
-    known = {row[0] for row in query("SELECT blob_key FROM records WHERE blob_key IS NOT NULL")}
+    known = {row[0] for row in query("SELECT blob_key FROM records WHERE blob_key IS NOT NULL")} | blob_ends.keys()
     garbage = {row[0] for row in query("SELECT blob_key FROM blob_garbage")}
     assert not known & garbage, where
-    files = {path.name for path in (blob_directory / "objects").rglob("*") if path.is_file()}
-    assert {key.rpartition("/")[2] for key in known} <= files, where
-    assert files <= {key.rpartition("/")[2] for key in known | garbage}, f"{where}: a blob nobody knows"
+    assert {key.rpartition("/")[2] for key in known} <= paths.keys(), where
+    assert paths.keys() <= {key.rpartition("/")[2] for key in known | garbage}, f"{where}: a blob nobody knows"
     assert list((blob_directory / "unfinished").iterdir()) == [], where
 
 

@@ -76,8 +76,9 @@ class Client(threading.Thread):
         return self._platform.call(method, f"/v2{path}", body, **options)
 
     def _push(self, name: str) -> None:
-        count = self._random.choice([1, 1, 2, 40, 500])
-        items = [{"push": name, "n": number, "of": count, "text": "x" * 50} for number in range(count)]
+        # The last one is so large that it goes into a blob.
+        count, length = self._random.choice([(1, 50), (1, 50), (2, 50), (40, 50), (500, 50), (3, 400_000)])
+        items = [{"push": name, "n": number, "of": count, "text": "x" * length} for number in range(count)]
         self.history.open_pushes[name] = count
         body = items if count > 1 else items[0]
         self._call("POST", f"/datasets/{self._storages.dataset}/items", body)

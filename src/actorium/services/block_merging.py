@@ -75,7 +75,7 @@ class BlockMerging:
         return planned is not None
 
     async def _move(self, dataset_id: str, planned: Move) -> None:
-        blob_key = await self._db.write("announce blocks", lambda tx: self._uploads.announce(tx, f"items/{dataset_id}"))
+        blob_key = await self._db.write("announce blocks", lambda tx: self._uploads.announce(tx, "items"))
 
         async def opened() -> AsyncIterator[bytes]:
             return self._items(dataset_id, planned.start, planned.end)

@@ -82,7 +82,7 @@ class Datasets:
             found = await datasets.find_owned(tx, condition, args)
             if found is None:
                 raise await refusal(tx, principal, StorageKind.DATASET, reference)
-            return *found, await self._uploads.announce(tx, f"items/{found[0]}")
+            return *found, await self._uploads.announce(tx, "items")
 
         dataset_id, schema, blob_key = await self._db.write("announce dataset items", announce)
 

@@ -122,7 +122,7 @@ class KeyValueStores:
         async def announce(tx: Tx) -> tuple[str, str | None, str]:
             found, schema_json = await records.find_store(tx, reference)
             store = self._check(principal, reference, found, Access.WRITE)
-            return store.id, schema_json, await self._uploads.announce(tx, f"records/{store.id}")
+            return store.id, schema_json, await self._uploads.announce(tx, "records")
 
         store_id, schema_json, blob_key = await self._db.write("announce record", announce)
 

@@ -26,6 +26,7 @@ class Uploads:
 
     async def announce(self, tx: Tx, folder: str) -> str:
         """Say that a blob is about to be uploaded, and return its key; ``store`` it once this is committed."""
+        # Nothing of its owner is in the key: folders made for it would stay when it is gone.
         blob_key = f"{folder}/{random_text(24)}"
         await discard_blobs(tx, [blob_key], self._clock.now_ms() + _UPLOAD_MS)
         return blob_key

@@ -85,7 +85,7 @@ SETTINGS: tuple[Setting, ...] = (
         url("s3://"),
         "empty, or an s3:// URL",
         "",
-        "Where large records are kept. Empty: in the data directory. s3://bucket/prefix: an S3-compatible store.",
+        "Where large values are kept. Empty: in the data directory. s3://bucket/prefix: an S3-compatible store.",
     ),
     Setting("s3_endpoint_url", url("http://", "https://"), "an http or https URL", "", "Endpoint of the S3 store."),
     Setting("s3_region", free_text, "a region", "us-east-1", "Region of the S3 store."),
