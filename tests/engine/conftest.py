@@ -39,6 +39,7 @@ from fakes.clock import FakeClock
 from fakes.events import RecordedEvents
 from fakes.runtime import FakeProcess, FakeRuntime
 from fakes.web_servers import FakeWebServers
+from support.activity import Activity
 
 CAPACITY = Capacity(Use(4096, 10), Use(4096, 10))
 BOB = Principal("bobbobbobbobbobbo", "bob", "token")
@@ -61,6 +62,7 @@ class Engine:
     parts: Parts
     actor: Actor
     web_servers: FakeWebServers
+    activity: Activity
     supervisor: Supervisor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,11 +109,8 @@ class Engine:
                 await asyncio.sleep(0)
 
     async def quiet(self) -> None:
-        """Let everything that can happen at this time happen: several trips through the database."""
-        for _ in range(5):
-            await self.db.read("quiet", jobs.list_live_runs)
-            for _ in range(20):
-                await asyncio.sleep(0)
+        """Let everything that can happen at this time happen."""
+        await self.activity.end()
 
     async def restart(self) -> None:
         """A new supervisor, as after a crash of the server."""
@@ -127,7 +126,7 @@ class Engine:
 async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
     clock = FakeClock()
     signals = Signals()
-    db = database
+    db, activity = database, Activity(database)
     logs = LogStore(tmp_path / "logs")
     await logs.start()
     vault = Vault(b"k" * 32)
@@ -173,7 +172,9 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[Engine]:
         find_web_server=servers.find,
     )
     migrations = RunMigrations(db, clock, signals, 30)
-    made = Engine(clock, runtime, events, db, logs, starts, runs, charging, migrations, signals, parts, actor, servers)
+    made = Engine(
+        clock, runtime, events, db, logs, starts, runs, charging, migrations, signals, parts, actor, servers, activity
+    )
     await made.supervisor.start()
     yield made
     await made.supervisor.stop()

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
+from actorium.services.topics import job_topic
 from support.live_program import LiveProgram
 from support.program import ACTOR_ID
 from support.storage_server import error
+
+
+async def waited_for(live: LiveProgram, run: dict[str, Any], calls: int = 1) -> None:
+    """Return once so many calls wait for the run's end: they come from threads, whenever those get their turn."""
+    await live.settle(lambda: len(live.platform.signals._waiters.get(job_topic(run["id"]), ())) == calls)
+    await live.quiet()
 
 
 async def test_it_returns_with_the_end_of_the_run(live: LiveProgram) -> None:
@@ -22,7 +30,7 @@ async def test_it_returns_with_the_end_of_the_run(live: LiveProgram) -> None:
             f"/actors/{ACTOR_ID}/runs/last",
         )
     ]
-    await live.quiet()
+    await waited_for(live, run, len(waiting))
     assert not any(task.done() for task in waiting)
     live.runtime.end(process, code=0)
     assert {(await task)["status"] for task in waiting} == {"SUCCEEDED"}
@@ -31,10 +39,7 @@ async def test_it_returns_with_the_end_of_the_run(live: LiveProgram) -> None:
 async def test_more_than_60_s_is_cut_not_refused(live: LiveProgram) -> None:
     run, _ = await live.running()
     waiting = asyncio.create_task(live.ask("GET", f"/actor-runs/{run['id']}?waitForFinish=999999"))
-    while not live.clock._sleepers:
-        await asyncio.sleep(0)
-    for _ in range(3):
-        await live.quiet()
+    await waited_for(live, run)
     live.clock.advance(59.9)
     await live.quiet()
     assert not waiting.done()

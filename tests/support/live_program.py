@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from actorium.engine.supervisor import Supervisor
-from actorium.storage import jobs
 from fakes.events import RecordedEvents
 from fakes.runtime import FakeProcess, FakeRuntime
+from support.activity import Activity
 from support.program import ACTOR_ID, Program
 
 ENDED = {"SUCCEEDED", "FAILED", "TIMED-OUT", "ABORTED"}
@@ -25,6 +25,7 @@ class LiveProgram(Program):
 
     async def start(self) -> None:
         await super().start()
+        self.activity = Activity(self.platform.db)
         self.runtime = getattr(self, "runtime", None) or FakeRuntime(self.clock)
         self.events = RecordedEvents()
         parts = self.platform.supervisor._parts
@@ -90,11 +91,8 @@ class LiveProgram(Program):
                 await asyncio.sleep(0)
 
     async def quiet(self) -> None:
-        """Let everything that can happen at this time happen: several trips through the database."""
-        for _ in range(5):
-            await self.platform.db.read("quiet", jobs.list_live_runs)
-            for _ in range(20):
-                await asyncio.sleep(0)
+        """Let everything that can happen at this time happen."""
+        await self.activity.end()
 
     async def log(self, run: dict[str, Any]) -> list[str]:
         """The log's lines without their times."""
