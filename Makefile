@@ -8,7 +8,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench docs lock clean
+.PHONY: help demo test test-all lint templates bench docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -49,6 +49,9 @@ lint: $(STAMP) ## Style, types, import contracts, dead code, generated pages
 
 docs: $(STAMP) ## Write the generated pages anew
 	@$(BIN)/python docs/generate.py
+
+templates: $(STAMP) ## Build and run an Actor of every official template's shape, write docs/templates.md
+	@$(BIN)/python tests/templates/build_all.py $(ARGS)
 
 bench: $(STAMP) ## Measure against the bare floor and print ratios
 	@$(BIN)/python bench/run.py $(ARGS)

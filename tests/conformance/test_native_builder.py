@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 from collections.abc import AsyncIterator
@@ -81,7 +82,7 @@ async def test_a_package_is_installed_once(workshop: Workshop) -> None:
     changed = {**files, "main.py": "import six; print('again', six.__version__)\n"}
     again = await workshop.build(changed)
     assert "Using cached dependencies" in workshop.log
-    assert "six==1.16.0" not in workshop.log, "no installer was called"
+    assert "+ six==1.16.0" not in workshop.log, "no installer was called"
     assert execute(again) == "again 1.16.0\n"
     await workshop.build(files, use_cache=False)
     assert "Using cached dependencies" not in workshop.log
@@ -110,6 +111,46 @@ async def test_trees_go_with_the_last_image(workshop: Workshop) -> None:
     assert not tree.exists()
     await workshop.builder.remove(second.state)
     assert execute(await workshop.build(files)) == "1\n"
+
+
+async def test_changed_sources_copied_before_the_install_leave_the_dependencies(workshop: Workshop) -> None:
+    files = {"Dockerfile": BASE + "COPY . ./\nRUN pip install -r requirements.txt\n", "requirements.txt": "six\n"}
+    first = await workshop.build({**files, "src/__main__.py": "print(1)\n"})
+    second = await workshop.build({**files, "src/__main__.py": "import six; print(2)\n"})
+    assert "Using cached dependencies" in workshop.log
+    assert first.state["trees"] == second.state["trees"]
+    third = await workshop.build({**files, "requirements.txt": "six==1.16.0\n", "src/__main__.py": "print(3)\n"})
+    assert third.state["trees"] != first.state["trees"]
+    assert (execute(second), execute(third)) == ("2\n", "3\n")
+
+
+async def test_unchanged_sources_take_the_image_they_made_before(workshop: Workshop) -> None:
+    files = {"Dockerfile": BASE + "COPY . ./\n", "src/__main__.py": "print(1)\n"}
+    first = await workshop.build(files)
+    second = await workshop.build(files)
+    assert "Nothing has changed since build" in workshop.log
+    assert "Step 1/2" not in workshop.log
+    await workshop.builder.remove(first.state)
+    assert execute(second) == "1\n"
+    assert execute(await workshop.build(files)) == "1\n"
+    assert "Nothing has changed" in workshop.log
+    await workshop.build(files, WHO="somebody")
+    assert "Nothing has changed" not in workshop.log, "build arguments count"
+    await workshop.build(files, use_cache=False)
+    assert "Step 1/2" in workshop.log
+
+
+async def test_bind_mounts_are_there_for_one_step_only(workshop: Workshop) -> None:
+    files = {
+        "Dockerfile": BASE
+        + "RUN --mount=type=cache,target=/root/.cache --mount=type=bind,source=req.txt,target=in.txt "
+        'pip install -r in.txt\nCOPY main.py ./\nCMD ["uv", "run", "--no-sync", "python", "main.py"]\n',
+        "req.txt": "six==1.16.0\n",
+        "main.py": "import os, six; print(sorted(os.listdir('.')), six.__version__)\n",
+    }
+    printed = execute(await workshop.build(files))
+    assert "in.txt" not in printed
+    assert printed.endswith(" 1.16.0\n")
 
 
 async def test_a_step_sees_only_what_was_copied(workshop: Workshop) -> None:
@@ -165,6 +206,7 @@ async def test_system_packages_are_skipped_with_a_warning(workshop: Workshop) ->
         (BASE + "CMD a && b\n", "Dockerfile line 2: CMD uses the shell"),
         (BASE + "ONBUILD RUN x\n", "Dockerfile line 2: ONBUILD is not known"),
         (BASE + "RUN --mount=type=secret,id=x npm install\n", "Dockerfile line 2: RUN mounts secrets"),
+        (BASE + "RUN --mount=type=ssh --mount=type=cache,target=/x echo\n", "Dockerfile line 2: RUN mounts secrets"),
         ("COPY . ./\n", "Dockerfile line 1: COPY comes before FROM"),
         ("# nothing\n", "Dockerfile has no FROM"),
     ],
@@ -231,6 +273,23 @@ async def test_leftovers_of_a_killed_server_are_removed(workshop: Workshop) -> N
     assert list((workshop.root / "work").iterdir()) == []
 
 
+@pytest.mark.long
+async def test_poetry_exports_its_lock_to_pip(workshop: Workshop) -> None:
+    files = {
+        "Dockerfile": BASE + "RUN pip install 'poetry<3' && poetry self add poetry-plugin-export\n"
+        "COPY pyproject.toml poetry.lock ./\nRUN poetry config virtualenvs.create false && poetry export --format "
+        "requirements.txt --without-hashes | pip install -r /dev/stdin --no-dependencies\nCOPY . ./\n",
+        "pyproject.toml": '[project]\nname = "shape"\nversion = "0.0.1"\nrequires-python = ">=3.11,<4"\n'
+        'dependencies = ["six (==1.16.0)"]\n\n[tool.poetry]\npackage-mode = false\n',
+        "poetry.lock": '[[package]]\nname = "six"\nversion = "1.16.0"\ndescription = ""\noptional = false\n'
+        'python-versions = ">=2.7"\ngroups = ["main"]\nfiles = []\n\n[metadata]\nlock-version = "2.1"\n'
+        'python-versions = ">=3.11,<4"\n'
+        'content-hash = "685c38695e846b2365fb6e00857607b7aae599073494c1be06c6abe9fe4819ae"\n',
+        "src/__main__.py": "import six; print(six.__version__)\n",
+    }
+    assert execute(await workshop.build(files)) == "1.16.0\n"
+
+
 NODE: dict[str, Any] = {
     "package.json": '{"name": "x", "type": "module", "scripts": {"start": "node main.js", "build": "tsc"}, '
     '"dependencies": {"is-number": "7.0.0"}, "devDependencies": {"typescript": "5.6.3"}}',
@@ -249,6 +308,20 @@ async def test_node_dependencies_are_installed_once(workshop: Workshop) -> None:
     await workshop.build({**files, "other.js": "1"})
     assert "Using cached dependencies" in workshop.log
     assert "added" not in workshop.log
+
+
+@pytest.mark.node
+async def test_a_package_manager_of_the_project_comes_from_the_registry(workshop: Workshop) -> None:
+    package = {"name": "x", "type": "module", "packageManager": "pnpm@9.15.9", "dependencies": {"is-number": "7.0.0"}}
+    files = {
+        "Dockerfile": "FROM apify/actor-node:20\nRUN corepack enable\nCOPY package.json ./\nRUN pnpm install --prod\n"
+        'COPY . ./\nCMD ["node", "main.js"]\n',
+        "package.json": json.dumps(package),
+        "main.js": NODE["main.js"],
+    }
+    assert execute(await workshop.build(files)) == "true production\n"
+    workspaces = {**files, "package.json": json.dumps({**package, "workspaces": ["packages/*"]})}
+    assert "installs a project with workspaces" in await workshop.fails(workspaces)
 
 
 @pytest.mark.node

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+from actorium.builders.native import Machine as Machine
 from actorium.domain.queueing import Capacity, Use
 from actorium.kit import Signals, SystemClock
 from actorium.runtimes.docker import DockerEngine, EngineReport, examine

@@ -17,22 +17,31 @@ COPY package*.json ./
 RUN npm install --omit=dev --omit=optional
 COPY . ./
 """
-_DEFAULT_PYTHON = """FROM apify/actor-python:3.13
-COPY . ./
+_DEFAULT_REQUIREMENTS = """FROM apify/actor-python:3.13
+COPY requirements.txt ./
 RUN pip install -r requirements.txt
+COPY . ./
+"""
+_DEFAULT_PROJECT = """FROM apify/actor-python:3.13
+COPY . ./
+RUN pip install .
 """
 _VARIABLE = re.compile(r"\\\$|\$\{(\w+)(?::([-+])([^}]*))?\}|\$(\w+)")
 _FLAG = re.compile(r"--([a-z]+)(?:=(\S*))?\s+")
 
 
 class Instruction(msgspec.Struct, frozen=True):
-    """One instruction. ``flags`` are its leading ``--name=value``; ``value`` is the rest."""
+    """One instruction. ``flags`` are its leading ``--name=value``; ``value`` is the rest.
+
+    ``mounts`` are the options of each ``--mount``.
+    """
 
     file: str
     line: int
     name: str
     value: str
     flags: dict[str, str]
+    mounts: tuple[dict[str, str], ...] = ()
 
     def refuse(self, reason: str, remedy: str) -> BuildFailed:
         """The failure that names file, line, instruction and remedy."""
@@ -43,7 +52,7 @@ def default_dockerfile(files: Iterable[str]) -> str:
     """What is built where the sources have no Dockerfile, given the ``files`` of the context."""
     names = set(files)
     if "package.json" not in names and names & {"requirements.txt", "pyproject.toml"}:
-        return _DEFAULT_PYTHON if "requirements.txt" in names else _DEFAULT_PYTHON.replace("-r requirements.txt", ".")
+        return _DEFAULT_REQUIREMENTS if "requirements.txt" in names else _DEFAULT_PROJECT
     return _DEFAULT_NODE
 
 
@@ -53,13 +62,22 @@ def parse_dockerfile(text: str, file: str) -> list[Instruction]:
     found = []
     for entry in parser.structure:
         name, value, flags = entry["instruction"].upper(), entry["value"], {}
+        mounts = []
         if name == "COMMENT":
             continue
         while match := _FLAG.match(value):
+            if match[1] == "mount":
+                mounts.append(_options(match[2] or ""))
             flags[match[1]] = match[2] or ""
             value = value[match.end() :]
-        found.append(Instruction(file, entry["startline"] + 1, name, value.strip(), flags))
+        found.append(Instruction(file, entry["startline"] + 1, name, value.strip(), flags, tuple(mounts)))
     return found
+
+
+def _options(text: str) -> dict[str, str]:
+    """``type=bind,source=a`` as a dictionary."""
+    pairs = (part.partition("=") for part in text.split(",") if part)
+    return {name: value for name, _, value in pairs}
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ import msgspec
 import uv
 from rich.table import Table
 
-from actorium.app.opening import examine_engine, open_database
+from actorium.app.opening import Machine, examine_engine, open_database
 from actorium.cli.options import console
 from actorium.settings import Settings
 
@@ -40,10 +40,12 @@ class Report(msgspec.Struct, frozen=True):
 
 def examine(settings: Settings) -> Report:
     """Look at the machine."""
+    machine = Machine.examined()
     looks: tuple[Callable[[], Finding], ...] = (
-        _pythons,
+        lambda: _pythons(machine),
         _uv,
-        _node,
+        lambda: _node(machine),
+        lambda: _browser(machine),
         lambda: _docker(settings),
         _bubblewrap,
         _cgroups,
@@ -77,14 +79,12 @@ def _output(*command: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _pythons() -> Finding:
-    listed = _output(
-        uv.find_uv_bin(), "python", "list", "--only-installed", "--no-python-downloads", "--output-format", "json"
-    )
-    versions = sorted({entry["version"] for entry in json.loads(listed or "[]")})
-    if not versions:
+def _pythons(machine: Machine) -> Finding:
+    if not machine.pythons:
         return Finding("Python", "problem", "none found", "Python Actors cannot be built natively.")
-    return Finding("Python", "ok", ", ".join(versions), "Python Actors run on the nearest of these versions.")
+    return Finding(
+        "Python", "ok", ", ".join(machine.pythons), "An Actor gets the one its base image names, else the newest."
+    )
 
 
 def _uv() -> Finding:
@@ -94,13 +94,20 @@ def _uv() -> Finding:
     return Finding("uv", "ok", found, "Python dependencies are installed with it.")
 
 
-def _node() -> Finding:
-    node, npm = _output("node", "--version"), _output("npm", "--version")
-    if node is None or npm is None:
+def _node(machine: Machine) -> Finding:
+    if not machine.nodes:
         return Finding(
             "Node.js", "note", "not found", "JavaScript Actors cannot be built natively; install Node.js 20+."
         )
-    return Finding("Node.js", "ok", f"{node}, npm {npm}", "JavaScript and TypeScript Actors run natively.")
+    return Finding(
+        "Node.js", "ok", ", ".join(machine.nodes), "An Actor gets the one its base image names, else the newest."
+    )
+
+
+def _browser(machine: Machine) -> Finding:
+    if machine.chromium is None:
+        return Finding("Chromium", "note", "not found", "Actors that open a browser cannot run natively.")
+    return Finding("Chromium", "ok", machine.chromium, "Playwright, Puppeteer and Selenium open it in native runs.")
 
 
 def _docker(settings: Settings) -> Finding:

@@ -15,6 +15,7 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _DOCKER = "Build with the Docker builder, or remove the step."
 
 PACKAGE_MANAGERS = frozenset({"apk", "apt", "apt-get", "yum", "dnf"})
+_POETRY_INSTALLS = frozenset({"install", "sync", "add", "update"})
 _FREE_SUBCOMMANDS = frozenset({"update", "upgrade", "clean", "autoremove", "autoclean"})
 
 
@@ -170,8 +171,7 @@ def classify(words: list[str], env: dict[str, str]) -> Command:
         case "uv":
             return _uv(rest, env, as_)
         case "poetry":
-            kind = Kind.PYTHON_DEPENDENCIES if rest[:1] == ["install"] else Kind.PROGRAM
-            return as_(kind)
+            return _poetry(rest, env, as_)
         case "python" | "python3":
             return _python(rest, env, as_)
         case "playwright":
@@ -220,8 +220,14 @@ def _npm(rest: list[str], as_: _As) -> Command:
 
 def _other_node_manager(program: str, rest: list[str], as_: _As) -> Command:
     sub = _first(rest)
-    if sub in ("install", "i", "add", "deploy") or (program == "yarn" and sub == ""):
+    if sub in ("install", "i", "ci", "add") or (program == "yarn" and sub in ("", "workspaces")):
         return as_(Kind.NODE_DEPENDENCIES)
+    if sub == "deploy":
+        raise UnsupportedError(f"uses '{program} deploy', which the native builder does not run")
+    if sub in ("config", "set", "cache", "store"):
+        return as_(Kind.SKIPPED, f"{program}'s configuration and cache are the builder's own")
+    if {"--version", "-v"} & set(rest) or sub in ("list", "ls"):
+        return as_(Kind.INFORMATION)
     return as_(Kind.PROGRAM)
 
 
@@ -280,6 +286,15 @@ def _uv(rest: list[str], env: dict[str, str], as_: _As) -> Command:
     if rest[:1] == ["pip"] or "--version" in rest:
         return as_(Kind.INFORMATION)
     raise UnsupportedError(f"uses 'uv {_first(rest)}', which the native builder does not run")
+
+
+def _poetry(rest: list[str], env: dict[str, str], as_: _As) -> Command:
+    if rest[:2] == ["self", "add"]:
+        # Poetry is a package of the same environment; its own way asks for a lock file it may not write.
+        return Command(("uv", "pip", "install", *rest[2:]), env, Kind.PYTHON_DEPENDENCIES)
+    if "--version" in rest:
+        return as_(Kind.INFORMATION)
+    return as_(Kind.PYTHON_DEPENDENCIES if _first(rest) in _POETRY_INSTALLS else Kind.PROGRAM)
 
 
 def _python(rest: list[str], env: dict[str, str], as_: _As) -> Command:

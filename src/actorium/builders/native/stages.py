@@ -18,6 +18,7 @@ NODE_ENV = {
     "NODE_ENV": "production",
     "NODE_OPTIONS": "--max_old_space_size=30000 --max-http-header-size=80000",
 }
+BUN_ENV = {"LANG": "C.UTF-8", "NODE_ENV": "production"}
 PYTHON_ENV = {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 NO_BROWSERS = {
     "CRAWLEE_SKIP_BROWSER_INSTALL": "1",
@@ -32,10 +33,18 @@ class Language(Enum):
 
     NODE = "node"
     PYTHON = "python"
+    BUN = "bun"
+
+
+_BASE_ENV = {Language.NODE: NODE_ENV, Language.PYTHON: PYTHON_ENV, Language.BUN: BUN_ENV}
 
 
 class Stage:
-    """A stage under construction. ``root`` stands for the image's WORKDIR."""
+    """A stage under construction. ``root`` stands for the image's WORKDIR.
+
+    ``browser`` is what the base image's name says after its language (``playwright-chrome``), ``tool_dir`` the folder
+    of the machine's Node.js or Bun, ``venv`` and ``node_modules`` are keys of trees.
+    """
 
     def __init__(self, name: str, root: Path, language: Language, version: str | None) -> None:
         self.name = name
@@ -47,6 +56,8 @@ class Stage:
         self.workdir = PurePosixPath(".")
         self.command: list[str] | None = None
         self.entrypoint: list[str] | None = None
+        self.browser = ""
+        self.tool_dir: Path | None = None
         self.node_modules: str | None = None
         self.venv: str | None = None
         self.roots = list(_IMAGE_ROOTS)
@@ -57,6 +68,7 @@ class Stage:
         copied.env, copied.workdir, copied.command = dict(self.env), self.workdir, self.command
         copied.entrypoint, copied.roots = self.entrypoint, list(self.roots)
         copied.node_modules, copied.venv = self.node_modules, self.venv
+        copied.browser, copied.tool_dir = self.browser, self.tool_dir
         return copied
 
     @property
@@ -67,7 +79,7 @@ class Stage:
     @property
     def base_env(self) -> dict[str, str]:
         """What the base image sets."""
-        return NODE_ENV if self.language is Language.NODE else PYTHON_ENV
+        return _BASE_ENV[self.language]
 
     def change_workdir(self, value: str) -> None:
         """``WORKDIR``: an absolute folder that is not known yet stands for the root too."""
@@ -111,12 +123,20 @@ def base_image(instruction: Instruction, image: str) -> tuple[Language, str | No
         ("apify/actor-python", Language.PYTHON),
         ("node", Language.NODE),
         ("python", Language.PYTHON),
+        ("oven/bun", Language.BUN),
     ):
         if repository == prefix or (prefix.startswith("apify/") and repository.startswith(prefix + "-")):
-            return language, version, repository.removeprefix(prefix).lstrip("-")
+            browser = repository.removeprefix(prefix).lstrip("-")
+            if browser.endswith("camoufox"):
+                raise instruction.refuse(
+                    "needs the browser Camoufox, which the native builder does not download",
+                    "Build with the Docker builder.",
+                )
+            return language, version, browser
     raise instruction.refuse(
         f"uses the base image {image}, which the native builder does not know",
-        "Use an apify/actor-node, apify/actor-python, node or python image, or build with the Docker builder.",
+        "Use an image of apify/actor-node, apify/actor-python, node, python or oven/bun, or build with the Docker "
+        "builder.",
     )
 
 

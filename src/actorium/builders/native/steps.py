@@ -8,8 +8,10 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from actorium.builders import WriteLog
 from actorium.kit import kill_marked
@@ -78,7 +80,7 @@ class StepRunner:
         given: bytes | None = None,
         keep_output: bool = False,
     ) -> tuple[int, bytes]:
-        """Run ``command`` to its end; its output goes to the log, or is returned with ``keep_output``.
+        """Run ``command`` to its end; its output goes to the log, its standard output is returned with ``keep_output``.
 
         Returns the exit code. When cancelled, every process of the command is gone before this returns.
         """
@@ -116,19 +118,20 @@ class StepRunner:
         *,
         keep_output: bool,
     ) -> tuple[int, bytes]:
-        process = self._start(command, cwd, env)
+        process = self._start(command, cwd, env, keep_output)
         made.append(process)
         return self._follow(process, given, keep_output)
 
     @staticmethod
-    def _start(command: Sequence[str], cwd: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _start(command: Sequence[str], cwd: Path, env: dict[str, str], keep_output: bool) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             list(command),
             cwd=cwd,
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            # What a next command is given must be free of warnings.
+            stderr=subprocess.PIPE if keep_output else subprocess.STDOUT,
             start_new_session=True,
         )
 
@@ -136,6 +139,8 @@ class StepRunner:
         if process.stdin is None or process.stdout is None:
             raise AssertionError("the process was started with pipes")
         kept = []
+        warnings = threading.Thread(target=self._pass_on, args=(process.stderr,))
+        warnings.start()
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(given or b"")
             process.stdin.close()
@@ -145,7 +150,14 @@ class StepRunner:
             else:
                 self._write_log(data)
         process.stdout.close()
+        warnings.join()
         return process.wait(), b"".join(kept)
+
+    def _pass_on(self, stream: IO[bytes] | None) -> None:
+        if stream is not None:
+            while data := os.read(stream.fileno(), _READ_BYTES):
+                self._write_log(data)
+            stream.close()
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):

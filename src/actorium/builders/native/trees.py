@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 _COMPLETE = ".complete"
+_SIZE = ".size"
+_NOTES = ".notes"
 
 
 def tree_key(*parts: str | bytes) -> str:
@@ -37,6 +39,14 @@ def hash_files(root: Path, skip: Iterable[str] = ()) -> bytes:
     return digest.digest()
 
 
+def hash_named(root: Path, files: Iterable[Path]) -> bytes:
+    """A hash over the names below ``root`` and the contents of ``files`` alone."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{os.path.relpath(path, root)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.digest()
+
+
 class Trees:
     """Trees below ``root``, a folder each. An unfinished one is made anew."""
 
@@ -48,6 +58,20 @@ class Trees:
     def path(self, key: str) -> Path:
         """Where the tree of ``key`` is or will be."""
         return self._root / key
+
+    def note(self, key: str, what: str) -> Path:
+        """Where something that was said about the tree is kept."""
+        return self.path(key) / _NOTES / tree_key(what)
+
+    def size_bytes(self, key: str) -> int:
+        """What a complete tree holds; counted once. Blocks."""
+        kept = self.path(key) / _SIZE
+        with contextlib.suppress(OSError, ValueError):
+            return int(kept.read_text())
+        size = size_bytes(self.path(key))
+        with contextlib.suppress(OSError):
+            kept.write_text(str(size))
+        return size
 
     def is_complete(self, key: str) -> bool:
         """Whether the tree is there whole."""
@@ -98,7 +122,7 @@ def clone(source: Path, target: Path) -> None:
         symlinks=True,
         copy_function=os.link,
         dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns(_COMPLETE),
+        ignore=shutil.ignore_patterns(_COMPLETE, _SIZE, _NOTES),
     )
 
 
