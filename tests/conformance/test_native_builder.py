@@ -38,7 +38,11 @@ class Workshop:
         def write(data: bytes) -> None:
             self.log += data.decode()
 
-        return await self.builder.build(spec, write)
+        try:
+            return await self.builder.build(spec, write)
+        except BuildFailed as error:
+            error.add_note(self.log)
+            raise
 
     async def fails(self, files: dict[str, str]) -> str:
         with pytest.raises(BuildFailed) as error:

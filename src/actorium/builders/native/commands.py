@@ -255,11 +255,13 @@ _DROPPED_PIP_FLAGS = re.compile(
     r"progress-bar(=.*)?|break-system-packages|no-input)|-q+"
 )
 
+_UV_FLAGS = {"--no-dependencies": "--no-deps", "--requirement": "-r", "--constraint": "-c"}
+
 
 def _pip(rest: list[str], env: dict[str, str]) -> Command:
     sub = _first(rest)
     if sub == "install":
-        kept = [word for word in rest if not _DROPPED_PIP_FLAGS.fullmatch(word)]
+        kept = [_UV_FLAGS.get(word, word) for word in rest if not _DROPPED_PIP_FLAGS.fullmatch(word)]
         _refuse_editable(kept)
         return Command(("uv", "pip", *kept), env, Kind.PYTHON_DEPENDENCIES)
     if sub in ("freeze", "list", "show", "check"):
