@@ -88,7 +88,8 @@ class NativeBuilder:
     async def _key(self, spec: BuildSpec, sources: Path, browsers: Browsers) -> str:
         content = await asyncio.to_thread(hash_files, sources)
         arguments = msgspec.json.encode(sorted(spec.build_args.items()))
-        return tree_key(_RULES, content, spec.sources.actor_path, arguments, await self._tools.signature(), str(browsers))
+        machine = (await self._tools.signature(), str(browsers))
+        return tree_key(_RULES, content, spec.sources.actor_path, arguments, *machine)
 
     async def _state(self, stage: Stage, installs: Installs, browsers: Browsers, build_id: str) -> dict[str, Any]:
         command = await resolve_command(stage, installs)
