@@ -7,15 +7,21 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from actorium.builders import BuildFailed, BuildOutput, BuildSpec, Sources
+from actorium.builders.docker import DockerBuilder
+from actorium.domain.models import SourceFile
 from actorium.kit import new_id
 from actorium.runtimes import Handle, Image, RunSpec
 from actorium.runtimes.docker import DockerRuntime
 from actorium.runtimes.docker.containers import container_name
 from actorium.runtimes.docker.engine import DockerEngine
 from conformance.runtimes import Act, joined, no_checkpoint, read_all
-from support.docker_images import PROGRAM
+from support.docker_images import PROGRAM, PYTHON
 
 NETWORK = "actorium-test"
+BASE = f"FROM {PYTHON}\n"
 
 
 async def no_door(address: str) -> str:
@@ -73,3 +79,42 @@ async def description(engine: DockerEngine, handle: Handle) -> dict[str, Any]:
     """What the engine says of an attempt's container."""
     found: dict[str, Any] = await engine.call("GET", f"containers/{container_name(handle)}/json")
     return found
+
+
+class Workshop:
+    """A builder, what it printed, and a runtime for what it made."""
+
+    def __init__(self, engine: DockerEngine, harness: DockerHarness, root: Path) -> None:
+        self.engine = engine
+        self.harness = harness
+        self.root = root
+        self.builder = DockerBuilder(engine, root, harness.runtime.network_name)
+        self.log = ""
+        self.built: list[BuildOutput] = []
+
+    async def build(self, files: dict[str, str], *, use_cache: bool = True, **build_args: str) -> BuildOutput:
+        sources = Sources(tuple(SourceFile(name, "TEXT", text) for name, text in files.items()))
+        self.log = ""
+        spec = BuildSpec(new_id(), "0.1.1", "My_Actor", sources, build_args, use_cache)
+
+        def write(data: bytes) -> None:
+            self.log += data.decode()
+
+        output = await self.builder.build(spec, write)
+        self.built.append(output)
+        return output
+
+    async def fails(self, files: dict[str, str]) -> str:
+        with pytest.raises(BuildFailed) as error:
+            await self.build(files)
+        return str(error.value)
+
+    async def execute(self, output: BuildOutput, env: dict[str, str] | None = None) -> str:
+        spec = self.harness.run_spec(output.state["image"], env=env)
+        handle = await self.harness.runtime.start(spec, no_checkpoint)
+        return joined(await read_all(self.harness.runtime, handle)).decode()
+
+    async def steps(self, marker: str) -> list[str]:
+        """Containers of build steps whose command contains ``marker``."""
+        found = await self.engine.call("GET", "containers/json", params={"all": "1"})
+        return [container["Id"] for container in found if marker in container["Command"]]

@@ -3,75 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from actorium.builders import BuildFailed, BuildOutput, BuildSpec, Sources
-from actorium.builders.docker import DockerBuilder
-from actorium.domain.models import SourceFile
 from actorium.kit import new_id
-from actorium.runtimes.docker.engine import DockerEngine
-from conformance.docker_harness import DockerHarness
-from conformance.runtimes import joined, no_checkpoint, read_all
-from support.docker_images import PYTHON
+from conformance.docker_harness import BASE, Workshop
+from conformance.runtimes import no_checkpoint
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-
-BASE = f"FROM {PYTHON}\n"
-
-
-class Workshop:
-    """A builder, what it printed, and a runtime for what it made."""
-
-    def __init__(self, engine: DockerEngine, harness: DockerHarness, root: Path) -> None:
-        self.engine = engine
-        self.harness = harness
-        self.root = root
-        self.builder = DockerBuilder(engine, root, harness.runtime.network_name)
-        self.log = ""
-        self.built: list[BuildOutput] = []
-
-    async def build(self, files: dict[str, str], *, use_cache: bool = True, **build_args: str) -> BuildOutput:
-        sources = Sources(tuple(SourceFile(name, "TEXT", text) for name, text in files.items()))
-        self.log = ""
-        spec = BuildSpec(new_id(), "0.1.1", "My_Actor", sources, build_args, use_cache)
-
-        def write(data: bytes) -> None:
-            self.log += data.decode()
-
-        output = await self.builder.build(spec, write)
-        self.built.append(output)
-        return output
-
-    async def fails(self, files: dict[str, str]) -> str:
-        with pytest.raises(BuildFailed) as error:
-            await self.build(files)
-        return str(error.value)
-
-    async def execute(self, output: BuildOutput, env: dict[str, str] | None = None) -> str:
-        spec = self.harness.run_spec(output.state["image"], env=env)
-        handle = await self.harness.runtime.start(spec, no_checkpoint)
-        return joined(await read_all(self.harness.runtime, handle)).decode()
-
-    async def steps(self, marker: str) -> list[str]:
-        """Containers of build steps whose command contains ``marker``."""
-        found = await self.engine.call("GET", "containers/json", params={"all": "1"})
-        return [container["Id"] for container in found if marker in container["Command"]]
-
-
-@pytest.fixture
-async def workshop(docker: DockerEngine, docker_url: str, tmp_path: Path) -> AsyncIterator[Workshop]:
-    harness = DockerHarness(docker_url, tmp_path / "docker")
-    await harness.runtime.open()
-    found = Workshop(docker, harness, tmp_path / "builds")
-    await found.builder.open()
-    yield found
-    await harness.close()
-    for output in found.built:
-        await found.builder.remove(output.state)
-    assert not (tmp_path / "builds").exists() or list((tmp_path / "builds").iterdir()) == []
 
 
 async def test_an_image_is_built_labelled_and_run(workshop: Workshop) -> None:

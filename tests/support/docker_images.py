@@ -43,7 +43,7 @@ ADD rootfs.tar.gz /
 ENV PATH=/usr/local/bin:/bin PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
 PYTHONPATH=/opt/packages PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore \
 SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt LANG=C.UTF-8
-RUN python -m compileall -q /opt/packages
+RUN python -m compileall -q -x project_template /opt/packages
 WORKDIR /usr/src/app
 CMD ["python", "-m", "src"]
 """

@@ -188,6 +188,8 @@ class Platform:
             settings.data_dir / "docker" / "builds",
             self.containers.network_name,
             base_image_prefix=settings.docker_base_image_prefix,
+            buildkit=settings.docker_buildkit,
+            logins=settings.docker_registry_logins,
         )
         self.supervisor = Supervisor(
             Parts(

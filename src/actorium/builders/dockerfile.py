@@ -27,7 +27,7 @@ COPY . ./
 RUN pip install .
 """
 _VARIABLE = re.compile(r"\\\$|\$\{(\w+)(?::([-+])([^}]*))?\}|\$(\w+)")
-_FLAG = re.compile(r"--([a-z]+)(?:=(\S*))?\s+")
+_FLAG = re.compile(r"--([a-z-]+)(?:=(\S*))?\s+")
 
 
 class Instruction(msgspec.Struct, frozen=True):

@@ -63,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True):
     max_source_mbytes: int
     git_local_repositories: bool
     git_mirrors: dict[str, str]
+    docker_registry_logins: dict[str, str]
+    docker_buildkit: str
     build_timeout_secs: float
     abort_grace_secs: float
     abort_children_with_parent: bool

@@ -117,6 +117,18 @@ def prefixes(text: str) -> dict[str, str]:
     return found
 
 
+def registry_logins(text: str) -> dict[str, str]:
+    """``user:password`` by registry."""
+    found: dict[str, str] = {}
+    for item in text.split():
+        registry, _, login = item.partition("=")
+        user, _, password = login.partition(":")
+        if not registry or "/" in registry or not user or not password or registry in found:
+            raise ValueError
+        found[registry] = login
+    return found
+
+
 def usd(text: str) -> float:
     """An amount of US dollars."""
     value = float(text)

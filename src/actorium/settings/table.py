@@ -17,6 +17,7 @@ from actorium.settings.kinds import (
     port_range,
     prefixes,
     prices_usd,
+    registry_logins,
     run_memory,
     seconds,
     switch,
@@ -238,6 +239,23 @@ SETTINGS: tuple[Setting, ...] = (
         "a registry, with a path or without",
         "",
         "Registry put before base images that name none, such as a mirror: registry.example.com/mirror.",
+    ),
+    Setting(
+        "docker_registry_logins",
+        registry_logins,
+        "registry=user:password, several separated by blanks",
+        "",
+        "Accounts for pulling base images: registry.example.com=user:password docker.io=name:token. Better given as "
+        "the environment variable than as a flag, which other users of the machine can see.",
+        secret=True,
+    ),
+    Setting(
+        "docker_buildkit",
+        one_of("auto", "always", "never"),
+        "auto, always or never",
+        "auto",
+        "When images are built by the engine's BuildKit, whose steps have no memory limit and are on the engine's "
+        "default network. auto: where a Dockerfile uses what only BuildKit can do (RUN --mount, here-documents).",
     ),
     Setting(
         "max_source_mbytes",

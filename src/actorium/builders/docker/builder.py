@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -16,7 +17,9 @@ import msgspec
 
 from actorium.builders import BuildFailed, BuildOutput, BuildSpec, WriteLog
 from actorium.builders.definition import PATH_ARGUMENT, Definition, read_definition
-from actorium.builders.docker.context import DockerContext, write_context
+from actorium.builders.docker.buildkit import TRACE, Progress, buildkit_feature, explained, syntax_image
+from actorium.builders.docker.context import DockerContext, base_images, write_context
+from actorium.builders.docker.registries import Registries
 from actorium.builders.sources import write_sources
 
 KIND = "docker"
@@ -24,6 +27,8 @@ _LABEL_BUILD = "com.apify.actBuildId"
 _MEMORY_BYTES = 4096 * 1024 * 1024
 _GONE_SECS = 0.05
 _KILL_AFTER = 20
+_CANCEL_SECS = 30.0
+_PULL_ANSWER_SECS = 300.0
 _NOT_FOUND = 404
 _CONFLICT = 409
 _RUNNING = re.compile(r" ---> Running in ([0-9a-f]{12,})")
@@ -52,19 +57,28 @@ class EngineClient(Protocol):
 
 
 class DockerBuilder:
-    """Builds below ``work`` with the engine's own builder.
+    """Builds below ``work`` with the engine's own builder, or its BuildKit: ``auto`` where a Dockerfile needs it.
 
-    ``network`` makes and names the network that build steps are on; ``base_image_prefix`` goes before names of
-    base images that name no registry.
+    ``network`` makes and names the network that steps of the engine's own builder are on; ``base_image_prefix`` goes
+    before names of base images that name no registry; ``logins`` are accounts at registries, as ``user:password``.
     """
 
     def __init__(
-        self, engine: EngineClient, work: Path, network: Callable[[], Awaitable[str]], *, base_image_prefix: str = ""
+        self,
+        engine: EngineClient,
+        work: Path,
+        network: Callable[[], Awaitable[str]],
+        *,
+        base_image_prefix: str = "",
+        buildkit: str = "auto",
+        logins: Mapping[str, str] | None = None,
     ) -> None:
         self._engine = engine
         self._work = work
         self._network = network
         self._prefix = base_image_prefix
+        self._buildkit = buildkit
+        self._registries = Registries(logins or {})
 
     async def open(self) -> None:
         """Delete what an earlier server left half-done."""
@@ -103,32 +117,80 @@ class DockerBuilder:
             "buildargs": msgspec.json.encode(arguments).decode(),
             "labels": msgspec.json.encode({_LABEL_BUILD: spec.build_id}).decode(),
             "nocache": "0" if spec.use_cache else "1",
-            "rm": "1",
-            "forcerm": "1",
-            "memory": str(_MEMORY_BYTES),
-            "memswap": str(_MEMORY_BYTES),
-            "networkmode": await self._network(),
         }
         follower = _Follower(write_log)
-        try:
-            await self._run(context.archive, params, follower)
-        except BaseException:
-            await asyncio.shield(self._end_step(follower.container))
-            raise
+        feature = await asyncio.to_thread(buildkit_feature, context.text)
+        if feature is not None and self._buildkit == "never":
+            raise BuildFailed(f"{context.dockerfile} {feature} needs BuildKit, which docker_buildkit=never rules out.")
+        if feature is not None or self._buildkit == "always":
+            await self._build_with_buildkit(spec, context, params, follower)
+        else:
+            await self._build_step_by_step(context, params, follower)
         found = await self._engine.call("GET", f"images/{follower.image or tag}/json")
         if not (found["Config"].get("Cmd") or found["Config"].get("Entrypoint")):
             raise BuildFailed("The image has no command: add a CMD to the Dockerfile.")
         return _output(context.definition, found, {"image": found["Id"], "build_id": spec.build_id, "tag": tag})
 
+    async def _build_step_by_step(self, context: DockerContext, params: dict[str, str], follower: _Follower) -> None:
+        params |= {"rm": "1", "forcerm": "1", "memory": str(_MEMORY_BYTES), "memswap": str(_MEMORY_BYTES)}
+        params["networkmode"] = await self._network()
+        try:
+            await self._run(context.archive, params, follower)
+        except BaseException:
+            await asyncio.shield(self._end_step(follower.container))
+            raise
+
+    async def _build_with_buildkit(
+        self, spec: BuildSpec, context: DockerContext, params: dict[str, str], follower: _Follower
+    ) -> None:
+        # It pulls nothing without a session in which it asks for accounts; what is there it takes as it is.
+        syntax = syntax_image(context.text)
+        for image in [*([syntax] if syntax else []), *base_images(context.text, spec.build_args)]:
+            await self._pull(image, follower)
+        building = asyncio.create_task(
+            self._run(context.archive, {**params, "version": "2", "buildid": spec.build_id}, follower),
+            name=f"build {spec.build_id}",
+        )
+        try:
+            await asyncio.shield(building)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._cancel(spec.build_id, building))
+            raise
+        except BuildFailed as failure:
+            raise BuildFailed(explained(str(failure), context.text)) from failure
+
+    async def _cancel(self, build_id: str, building: asyncio.Task[None]) -> None:
+        """Let BuildKit end the steps at work: its answer ends when they are gone."""
+        with contextlib.suppress(ConnectionError, aiodocker.DockerError):
+            await self._engine.call("POST", "build/cancel", params={"id": build_id})
+        await asyncio.wait({building}, timeout=_CANCEL_SECS)
+        building.cancel()
+        await asyncio.gather(building, return_exceptions=True)
+
+    async def _pull(self, image: str, follower: _Follower) -> None:
+        """Fetch an image that the engine does not have."""
+        try:
+            await self._engine.call("GET", f"images/{image}/json")
+            return
+        except aiodocker.DockerError as error:
+            if error.status != _NOT_FOUND:
+                raise
+        params = {"fromImage": image}
+        if "@" not in image and ":" not in image.rpartition("/")[2]:
+            params["tag"] = "latest"
+        headers = self._registries.header_for_pull(image)
+        async with self._engine.stream(
+            "POST", "images/create", params=params, headers=headers, answer_secs=_PULL_ANSWER_SECS
+        ) as answer:
+            await follower.follow(answer)
+
     async def _run(self, archive: Path, params: dict[str, str], follower: _Follower) -> None:
         # Docker answers while it reads; Podman only after the whole context has arrived.
-        headers = {"Content-Type": "application/x-tar"}
+        headers = {"Content-Type": "application/x-tar", **self._registries.header_for_build()}
         async with self._engine.stream(
             "POST", "build", _chunks(archive), params=params, headers=headers, answer_secs=None
         ) as answer:
-            async for line in answer.content:
-                if line.strip():
-                    follower.take(msgspec.json.decode(line))
+            await follower.follow(answer)
 
     async def _end_step(self, container: str | None) -> None:
         """Wait until the step that was at work is gone; the engine ends it when its caller leaves."""
@@ -166,12 +228,23 @@ class _Follower:
         self._write_log = write_log
         self.image: str | None = None
         self.container: str | None = None
+        self._progress = Progress()
+
+    async def follow(self, answer: aiohttp.ClientResponse) -> None:
+        """Every message of an answer, as it comes. Raises ``BuildFailed`` for an error."""
+        async for line in answer.content:
+            if line.strip():
+                self.take(msgspec.json.decode(line))
 
     def take(self, message: dict[str, Any]) -> None:
         """One message. Raises ``BuildFailed`` for an error."""
         if "error" in message:
             raise BuildFailed(str(message["error"]).strip())
-        if (text := message.get("stream")) is not None:
+        if message.get("id") == TRACE:
+            # What cannot be read of its progress is missing in the log, no more.
+            with contextlib.suppress(ValueError):
+                self._write_log(self._progress.read(message["aux"]))
+        elif (text := message.get("stream")) is not None:
             self._write_log(text.encode())
             if match := _RUNNING.search(text):
                 self.container = match[1]

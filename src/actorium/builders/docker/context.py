@@ -5,25 +5,28 @@ from __future__ import annotations
 import io
 import re
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from actorium.builders.context import IGNORE_FILE, Context
 from actorium.builders.definition import Definition
-from actorium.builders.dockerfile import default_dockerfile
+from actorium.builders.dockerfile import default_dockerfile, expand, parse_dockerfile
 
 _OUTSIDE = ".actorium.Dockerfile"
 _FROM = re.compile(r"^(\s*FROM\s+(?:--\S+\s+)*)(\S+)(.*)$", re.IGNORECASE)
+_SYNTAX = re.compile(r"^(#\s*syntax\s*=\s*)(\S+)(.*)$", re.IGNORECASE)
 _STAGE = re.compile(r"\s+AS\s+(\S+)", re.IGNORECASE)
 _COPY_FROM = re.compile(r"^(\s*COPY\s+(?:--\S+\s+)*?--from=)(\S+)(.*)$", re.IGNORECASE)
 
 
 class DockerContext(msgspec.Struct, frozen=True):
-    """A written context. ``dockerfile`` is a path in it."""
+    """A written context. ``dockerfile`` is a path in it, ``text`` what it holds."""
 
     archive: Path
     dockerfile: str
+    text: str
     definition: Definition
 
 
@@ -43,7 +46,8 @@ def write_context(definition: Definition, archive: Path, prefix: str) -> DockerC
         text = path.read_text("utf-8", "replace")
         inside = path.resolve().is_relative_to(folder)
         name = path.resolve().relative_to(folder).as_posix() if inside else _OUTSIDE
-    replaced = {name: prefixed(text, prefix).encode()}
+    text = prefixed(text, prefix)
+    replaced = {name: text.encode()}
     ignored = folder / IGNORE_FILE
     if name == _OUTSIDE:
         rules = ignored.read_bytes() + b"\n" if ignored.is_file() else f"{IGNORE_FILE}\n".encode()
@@ -51,6 +55,8 @@ def write_context(definition: Definition, archive: Path, prefix: str) -> DockerC
     elif ignored.is_file():
         replaced[IGNORE_FILE] = ignored.read_bytes()
     with tarfile.open(archive, "w") as tar:
+        # BuildKit looks at 1 KB to tell a context from a Dockerfile: too little for a first entry with a long name.
+        tar.addfile(_folder("."))
         for file in files:
             if file not in replaced:
                 tar.add(folder / file, file, recursive=False, filter=_anonymous)
@@ -58,7 +64,13 @@ def write_context(definition: Definition, archive: Path, prefix: str) -> DockerC
             entry = tarfile.TarInfo(file)
             entry.size, entry.mode = len(content), 0o644
             tar.addfile(entry, io.BytesIO(content))
-    return DockerContext(archive, name, definition)
+    return DockerContext(archive, name, text, definition)
+
+
+def _folder(name: str) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+    return entry
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -87,7 +99,28 @@ def prefixed(text: str, prefix: str) -> str:
             body = f"{match[1]}{image(match[2])}{match[3]}"
             if (stage := _STAGE.match(match[3])) is not None:
                 stages.add(stage[1].lower())
-        elif (match := _COPY_FROM.match(body)) is not None:
+        elif (match := _COPY_FROM.match(body) or _SYNTAX.match(body)) is not None:
             body = f"{match[1]}{image(match[2])}{match[3]}"
         lines.append(body + line[len(line.rstrip("\r\n")) :])
     return "".join(lines)
+
+
+def base_images(text: str, build_args: Mapping[str, str]) -> list[str]:
+    """The images that a Dockerfile starts from or copies from, each once; stages and ``scratch`` are none."""
+    variables: dict[str, str] = {}
+    stages = {"scratch"}
+    found: list[str] = []
+    for instruction in parse_dockerfile(text, "Dockerfile"):
+        image = ""
+        if instruction.name == "ARG" and not found:
+            name, _, default = instruction.value.partition("=")
+            variables[name] = build_args.get(name, default.strip("\"'"))
+        elif instruction.name == "FROM":
+            image, _, stage = expand(instruction.value, variables).partition(" ")
+        elif instruction.name == "COPY":
+            image = instruction.flags.get("from", "")
+        if image and image.lower() not in stages and not image.isdigit() and image not in found:
+            found.append(image)
+        if instruction.name == "FROM" and (match := _STAGE.match(f" {stage}")) is not None:
+            stages.add(match[1].lower())
+    return found
