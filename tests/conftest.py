@@ -18,6 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for marker, flag in _FLAGS.items():
         parser.addoption(flag, action="store_true", help=f"also run the tests marked {marker}")
     parser.addoption("--fault-rounds", type=int, default=3, help="rounds of each fault test")
+    parser.addoption("--fault-minutes", type=float, default=0, help="how long random requests and faults go on instead")
     parser.addoption("--fault-seed", type=int, default=20_260_301, help="seed of the sequences of requests and faults")
 
 

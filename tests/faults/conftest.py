@@ -13,6 +13,13 @@ from support.databases import new_postgres_database
 from support.platform import Platform
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if minutes := config.getoption("--fault-minutes"):
+        for item in items:
+            if item.name.startswith("test_random_requests_and_kills"):
+                item.add_marker(pytest.mark.timeout(minutes * 60 + 600), append=False)
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platform]:
     env = {}

@@ -20,16 +20,24 @@ def lines(first, after, writer="main"):
     os.write(1, b"".join(b"%s %s %07d;\\n" % (attempt.encode(), writer.encode(), n) for n in range(first, after)))
     note(writer, after - 1)
 
-def send(what, method, path, n):
+def send(what, method, path, n, **more):
     note("asked-" + what, n)
     try:
         connection = http.client.HTTPConnection(host, timeout=5)
         headers = {"Authorization": "Bearer " + os.environ["APIFY_TOKEN"], "Content-Type": "application/json"}
-        connection.request(method, "/v2/" + path, json.dumps({"attempt": attempt, "n": n}), headers)
+        headers["idempotency-key"] = f"{attempt}-{what}-{n}"
+        connection.request(method, "/v2/" + path, json.dumps({"attempt": attempt, "n": n, **more}), headers)
         if connection.getresponse().status == 201:
             note(what, n)
+            return True
     except (OSError, http.client.HTTPException):
         pass
+    return False
+
+def charge(n):
+    # What was not answered is asked for once more: the same key charges once.
+    path = "actor-runs/" + os.environ["ACTOR_RUN_ID"] + "/charge"
+    send("charge", "POST", path, n, eventName="page") or send("charge", "POST", path, n, eventName="page")
 
 def push(n):
     send("item", "POST", "datasets/" + os.environ["ACTOR_DEFAULT_DATASET_ID"] + "/items", n)
@@ -46,6 +54,8 @@ def work(after, pause_secs=0.02, writer="main"):
             push(n)
         if writer == "main" and n % 15 == 2:
             put(n)
+        if writer == "main" and n % 12 == 4:
+            charge(n)
         time.sleep(pause_secs)
         n += 1
 """
@@ -67,17 +77,21 @@ work(10**6)
     # 60 lines are less than PIPE_BUF, so that no line is written in part.
     "flood": "for n in range(0, 6000, 60):\n    lines(n, n + 60)\npush(6000)",
     "failing": "work(4, 0.005)\nsys.exit(3)",
+    "parent": 'send("child", "POST", "actors/" + @CHILD@ + "/runs?memory=128", 0)\nwork(10**6)',
 }
-ENDLESS = frozenset({"sleeper", "stubborn", "family"})
+ENDLESS = frozenset({"sleeper", "stubborn", "family", "parent"})
 """Only an abort ends them."""
 FAILING = frozenset({"failing"})
 KINDS = tuple(_BODIES)
 _LINE = re.compile(r"(\w+) (main|first|second) (\d{7});")
 
 
-def code_of(kind: str, notes: Path) -> str:
-    """The module of an Actor of this kind; ``notes`` is a folder where each attempt keeps a file."""
-    return _HEAD.replace("@NOTES@", repr(str(notes))) + _BODIES[kind] + "\n"
+def code_of(kind: str, notes: Path, child: str = "") -> str:
+    """The module of an Actor of this kind; ``notes`` is a folder where each attempt keeps a file.
+
+    Each process of a ``parent`` starts a run of the Actor ``child``.
+    """
+    return _HEAD.replace("@NOTES@", repr(str(notes))) + _BODIES[kind].replace("@CHILD@", repr(child)) + "\n"
 
 
 @dataclass
@@ -90,6 +104,10 @@ class Notes:
     asked_items: set[int] = field(default_factory=set)
     records: set[int] = field(default_factory=set)
     asked_records: set[int] = field(default_factory=set)
+    charges: set[int] = field(default_factory=set)
+    asked_charges: set[int] = field(default_factory=set)
+    children: set[int] = field(default_factory=set)
+    asked_children: set[int] = field(default_factory=set)
 
 
 def read_notes(file: Path) -> Notes:
@@ -100,6 +118,10 @@ def read_notes(file: Path) -> Notes:
         "asked-item": notes.asked_items,
         "record": notes.records,
         "asked-record": notes.asked_records,
+        "charge": notes.charges,
+        "asked-charge": notes.asked_charges,
+        "child": notes.children,
+        "asked-child": notes.asked_children,
     }
     for line in file.read_text().splitlines():
         what, number = line.split()

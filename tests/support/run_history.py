@@ -107,7 +107,7 @@ def check_changes(history: RunHistory) -> None:
     assert len(ends) <= 1 + len(resurrects), f"{len(ends)} ends after {len(resurrects)} resurrects"
 
 
-def check_end(history: RunHistory, final: dict[str, Any], server_kills: int) -> None:
+def check_end(history: RunHistory, final: dict[str, Any], server_kills: int, parent: RunHistory | None) -> None:
     """The final status is what was told last, and one that something asked for, or did, accounts for."""
     status = final["status"]
     assert status in TERMINAL
@@ -123,9 +123,24 @@ def check_end(history: RunHistory, final: dict[str, Any], server_kills: int) -> 
     assert len(acknowledged) <= final["stats"]["resurrectCount"] <= len(resurrects)
     losses = len(history.cut_attempts) + server_kills
     causes = {
-        "ABORTED": bool(history.was_asked("abort", "graceful-abort")),
+        "ABORTED": bool(history.was_asked("abort", "graceful-abort"))
+        or (parent is not None and any(seen.status in ("ABORTING", "ABORTED") for seen in parent.seen))
+        or "maxTotalChargeUsd" in final["options"],
         "TIMED-OUT": final["options"]["timeoutSecs"] == SHORT_TIMEOUT_SECS,
         "SUCCEEDED": bool(history.kinds & {"quick", "flood"}),
         "FAILED": "failing" in history.kinds or bool(history.killed_attempts) or losses >= _LOSSES_THAT_FAIL,
     }
+    if final.get("chargingStoppedAt") is not None and not resurrects:
+        assert status == "ABORTED", "it reached its limit of charges"
     assert causes[status], f"nothing accounts for {status}: {final.get('statusMessage')}"
+
+
+def check_events(run: dict[str, Any], events: list[tuple[str, int]]) -> None:
+    """What was written down for webhooks: every creation, resurrection and end once, the end that was last at last."""
+    resurrections = run["stats"]["resurrectCount"]
+    kinds = [kind.removeprefix("ACTOR.RUN.") for kind, _ in events]
+    assert (kinds.count("CREATED"), kinds.count("RESURRECTED")) == (1, resurrections), events
+    ends = [(at, kind) for kind, at in events if not kind.endswith(("CREATED", "RESURRECTED"))]
+    assert len(ends) == 1 + resurrections, events
+    last = f"ACTOR.RUN.{run['status'].replace('-', '_')}"
+    assert (max(ends)[0], last) in ends, (events, run["status"])

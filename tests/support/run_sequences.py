@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import random
+import signal
 import threading
 import time
 import urllib.error
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from actorium.runtimes.shim import proctree
-from support.databases import PostgresServer
+from support.databases import PostgresServer, Query, postgres_query, sqlite_query
 from support.numbered_actors import ENDLESS, KINDS
 from support.platform import Platform, Refused, attempts_alive
 from support.run_history import SHORT_TIMEOUT_SECS, Asked, RunHistory
 
 ALIVE_AT_ONCE = 12
+PAGE_USD = 0.01
 _GONE = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 _EXPECTED = {
     "resurrect": {"invalid-input"},
@@ -38,6 +42,9 @@ class World:
         self.actors = actors
         self.postgres = postgres
         self.kinds = {actor_id: kind for kind, actor_id in actors.items()}
+        self.query: Query = (
+            sqlite_query(platform.data_dir / "actorium.db") if postgres is None else postgres_query(postgres.url())
+        )
         self.problems: list[str] = []
         self.stopping = threading.Event()
         self.server_kills = 0
@@ -59,6 +66,17 @@ class World:
         """All of them, oldest first."""
         with self._lock:
             return list(self._histories.values())
+
+    def parents(self) -> dict[str, str]:
+        """The runs that runs have started, with those that started them."""
+        return dict(self.query("SELECT id, parent_run_id FROM runs WHERE parent_run_id IS NOT NULL"))
+
+    def summary(self) -> str:
+        """What became of the runs of this round."""
+        ends = Counter(run["status"] for run in self.list_runs())
+        asked = Counter(asked.verb for history in self.histories() for asked in history.asked)
+        children = len(self.parents().keys() & {history.run_id for history in self.histories()})
+        return f"{ends.total()} runs {dict(ends)}, {children} of them children, asked {dict(asked)}"
 
     def start_round(self) -> None:
         """Look no more at the runs so far."""
@@ -119,6 +137,8 @@ class Client(threading.Thread):
         query += f"&waitForFinish={self._random.choice([0, 0, 1])}"
         if self._random.random() < 0.15:
             query += f"&timeout={SHORT_TIMEOUT_SECS}"
+        if self._random.random() < 0.15:
+            query += f"&maxTotalChargeUsd={2 * PAGE_USD}"
         self._world.ask("start", None, f"/v2/actors/{self._world.actors[kind]}/runs?{query}")
 
     def _act(self, history: RunHistory) -> None:
@@ -192,6 +212,7 @@ class Faults:
     def strike(self) -> str:
         """One fault; returns what it was."""
         choices: list[Callable[[], str]] = [self._kill_server, self._kill_server, self._kill_keeper, self._kill_main]
+        choices.append(self._hold_server_up)
         if self._world.postgres is not None:
             choices += [self._kill_database, self._kill_both]
         return self._random.choice(choices)()
@@ -202,6 +223,12 @@ class Faults:
         time.sleep(self._random.random() * 0.5)
         self._world.platform.start()
         return "server"
+
+    def _hold_server_up(self) -> str:
+        os.kill(self._world.platform.pid, signal.SIGSTOP)
+        time.sleep(self._random.random() * 1.5)
+        os.kill(self._world.platform.pid, signal.SIGCONT)
+        return "nothing but the server's time"
 
     def _kill_database(self) -> str:
         assert self._world.postgres is not None
@@ -249,14 +276,22 @@ class Faults:
 
 
 def end_all(world: World) -> None:
-    """Abort what nothing else ends, and wait until nothing is alive."""
+    """Abort what nothing else ends, and wait until nothing is alive. What an aborted run had started has to end too."""
     deadline = time.monotonic() + 60
     while True:
-        alive = [run for run in world.list_runs() if run["finishedAt"] is None]
+        runs, parents = {run["id"]: run for run in world.list_runs()}, world.parents()
+        alive = [run for run in runs.values() if run["finishedAt"] is None]
         if not alive:
             return
+
+        def ends_with_parent(run: dict[str, Any], parents: dict[str, str] = parents, runs: Any = runs) -> bool:
+            parent = runs.get(parents.get(run["id"], ""))
+            if parent is None or any(world.history(one["id"]).was_asked("resurrect") for one in (run, parent)):
+                return False
+            return parent["finishedAt"] is None or parent["status"] == "ABORTED"
+
         for run in alive:
-            if world.kinds[run["actId"]] in ENDLESS:
+            if world.kinds[run["actId"]] in ENDLESS and not ends_with_parent(run):
                 world.ask("abort", world.history(run["id"]), f"/v2/actor-runs/{run['id']}/abort")
         assert time.monotonic() < deadline, "\n".join(world.history(run["id"]).story() for run in alive)
         time.sleep(0.2)
