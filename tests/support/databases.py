@@ -183,19 +183,86 @@ def postgres_query(url: str) -> Query:
     return lambda sql: asyncio.run(fetch(sql))
 
 
+_EMPTY_TABLES = """
+DO $$
+DECLARE
+  name text;
+  is_filled boolean;
+  filled text[];
+BEGIN
+  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migrations' LOOP
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I)', name) INTO is_filled;
+    IF is_filled THEN filled := array_append(filled, quote_ident(name)); END IF;
+  END LOOP;
+  IF filled IS NOT NULL THEN EXECUTE 'TRUNCATE ' || array_to_string(filled, ', ') || ' CASCADE'; END IF;
+END $$
+"""
+_SCHEMA = """
+SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'
+UNION SELECT tablename, indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2
+"""
+
+
+class PostgresDatabases:
+    """Databases for one test each; a used one is emptied for the next test, which is faster than making one anew."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._free: list[str] = []
+        self._schema: list[Any] | None = None
+
+    @contextlib.asynccontextmanager
+    async def one(self) -> AsyncIterator[str]:
+        """The URL of a database without rows: an empty one at first, later one with all tables."""
+        if not self._free:
+            self._free.append("test_" + random_text(12, "abcdefghijklmnopqrstuvwxyz"))
+            await self._execute("postgres", f"CREATE DATABASE {self._free[-1]}")
+        name = self._free.pop()
+        yield self._server.format(name)
+        if await self._empty(name):
+            self._free.append(name)
+        else:
+            await self._execute("postgres", f"DROP DATABASE {name}")
+
+    async def _empty(self, name: str) -> bool:
+        """Remove all rows; whether the tables are still the platform's own. Fails while the test is still connected."""
+        connection = await asyncpg.connect(self._server.format(name))
+        try:
+            others = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
+            deadline = time.monotonic() + 20
+            while left := await connection.fetchval(others, name):
+                assert time.monotonic() < deadline, f"{left} connections to the database were left open"
+                await asyncio.sleep(0.01)
+            schema = await connection.fetch(_SCHEMA)
+            self._schema = self._schema or schema
+            await connection.execute(_EMPTY_TABLES)
+            return schema == self._schema
+        finally:
+            await connection.close()
+
+    async def _execute(self, database: str, statement: str) -> None:
+        connection = await asyncpg.connect(self._server.format(database))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_databases(postgres_server: str) -> PostgresDatabases:
+    """Databases on ``postgres_server`` for the tests of this process."""
+    return PostgresDatabases(postgres_server)
+
+
 @pytest.fixture
 async def database_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
-    """The setting ``database_url``: empty for SQLite, and with ``--postgres`` an empty PostgreSQL database as well."""
+    """The setting ``database_url``: empty for SQLite, and with ``--postgres`` a database of PostgreSQL as well."""
     if request.param == "sqlite":
         yield ""
         return
-    url = request.getfixturevalue("postgres_server")
-    name = "test_" + random_text(12, "abcdefghijklmnopqrstuvwxyz")
-    admin = await asyncpg.connect(url.format("postgres"))
-    await admin.execute(f"CREATE DATABASE {name}")
-    yield url.format(name)
-    await admin.execute(f"DROP DATABASE {name}")
-    await admin.close()
+    databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
+    async with databases.one() as url:
+        yield url
 
 
 @pytest.fixture
