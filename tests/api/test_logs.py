@@ -22,6 +22,7 @@ from actorium.domain.models import User
 from actorium.kit import SystemClock
 from actorium.services.access import Access, Principal, RunOwner, TokenOwner, hash_token
 from actorium.storage.logs import LogStore
+from fakes.accounts import NoAuditLog, NoScopes
 
 AT_MS = 1_788_167_605_123
 STAMP = "2026-08-31T09:13:25.123Z "
@@ -69,7 +70,8 @@ class Server:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listener.getsockname()[1]
         access = Access(Accounts(), SystemClock(), b"k" * 32)
-        self.api = Api(Logs(self.store, self.jobs).routes(), access, None, lambda _caller, _bytes: None)
+        routes = Logs(self.store, self.jobs).routes()
+        self.api = Api(routes, access, None, lambda _caller, _bytes: None, NoScopes(), NoAuditLog())
         self.client = ApifyClientAsync(TOKEN, api_url=f"http://127.0.0.1:{self.port}", max_retries=0)
 
     async def request(self, target: str, method: str = "GET", token: str | None = TOKEN) -> asyncio.StreamReader:

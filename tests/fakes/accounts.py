@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
+from actorium.domain.accounts import Token
+from actorium.domain.audit import Caller
 from actorium.domain.models import User
-from actorium.services.access import RunOwner, TokenOwner, hash_token
+from actorium.domain.token_scopes import HeldScope
+from actorium.services.access import Principal, RunOwner, TokenOwner, hash_token
+from actorium.services.token_scopes import Asked
 
 USERS = {"janeUserId0000001": "jane", "johnUserId0000002": "john"}
 TOKENS = {"jane-token": "janeUserId0000001", "john-token": "johnUserId0000002"}
@@ -26,3 +32,23 @@ class Accounts:
 
     async def find_user(self, id_or_username: str) -> User | None:
         return None
+
+    async def get_token(self, token_id: str) -> Token | None:
+        return None
+
+
+class NoScopes:
+    """These users' tokens have no scopes."""
+
+    async def check(self, principal: Principal, held: HeldScope, operation_id: str, asked: Asked) -> None:
+        raise AssertionError(operation_id)
+
+
+class NoAuditLog:
+    """Nothing is written down."""
+
+    def call(self, caller: Caller) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    async def refused(self, caller: Caller) -> None:
+        return

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import msgspec
@@ -15,15 +16,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from actorium.api.body import drain, read_body
 from actorium.api.compression import compress
 from actorium.api.query import Query
+from actorium.domain.audit import Caller
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.json_texts import mend
+from actorium.domain.token_scopes import HeldScope
 from actorium.observability import redact
 from actorium.services.access import Access, Principal
+from actorium.services.audit_log import caller_of, is_change
 from actorium.services.permissions import check_call
+from actorium.services.token_scopes import Asked
 
 _log = structlog.get_logger("actorium.api")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _FIRST_ERROR = 400
+_DENIALS = frozenset({401, 403, 404})
 _PRINCIPAL = "actorium.principal"
 
 MAX_BODY_BYTES = 9_437_184
@@ -48,7 +54,7 @@ _PREFLIGHT = {
 class Call:
     """One request as handlers see it: path values, query, caller, body."""
 
-    __slots__ = ("_public_base_url", "headers", "path", "principal_or_none", "query", "request", "route")
+    __slots__ = ("_body", "_public_base_url", "headers", "path", "principal_or_none", "query", "request", "route")
 
     def __init__(
         self,
@@ -66,6 +72,7 @@ class Call:
         self.query = query
         self.principal_or_none: Principal | None = None
         self._public_base_url = public_base_url
+        self._body: bytes | None = None
 
     @property
     def public_base_url(self) -> str:
@@ -98,7 +105,13 @@ class Call:
 
     async def body(self, limit: int = MAX_BODY_BYTES) -> bytes:
         """The whole body, decoded from its ``Content-Encoding``; 413 over ``limit`` bytes."""
-        return await read_body(self.request, self.headers, limit)
+        if self._body is None:
+            self._body = await read_body(self.request, self.headers, limit)
+        return self._body
+
+    def parameter(self, name: str) -> str | None:
+        """A value of the query, ``None`` where there is none."""
+        return self.query.text(name)
 
     async def json(self, *, default: Any = None) -> Any:
         """The body as JSON; ``default`` when there is none; 400 ``invalid-request`` when it is not JSON."""
@@ -219,6 +232,26 @@ class Router:
         return None
 
 
+class Gate(Protocol):
+    """What decides for tokens with a scope."""
+
+    async def check(self, principal: Principal, held: HeldScope, operation_id: str, asked: Asked) -> None:
+        """Refuse a call unless the scope allows it. Raises 403, or 404."""
+        ...
+
+
+class AuditLog(Protocol):
+    """The part of the audit log that calls need."""
+
+    def call(self, caller: Caller) -> AbstractContextManager[None]:
+        """Log what a call changes."""
+        ...
+
+    async def refused(self, caller: Caller) -> None:
+        """Log that a call's rights did not suffice."""
+        ...
+
+
 class Api:
     """The ASGI application of the REST API."""
 
@@ -228,8 +261,15 @@ class Api:
         access: Access,
         public_base_url: str | None,
         add_transfer: Callable[[Principal, int], None],
+        gate: Gate,
+        audit_log: AuditLog,
     ) -> None:
         self.router = Router(routes)
+        self._gate = gate
+        self._audit_log = audit_log
+        self._changes = frozenset(
+            route.operation_id for route in self.router.routes if is_change(route.method, route.operation_id)
+        )
         self._access = access
         self._public_base_url = public_base_url
         self._add_transfer = add_transfer
@@ -308,13 +348,57 @@ class Api:
         token = bearer_token(headers) or query.get("token")
         if token:
             call.principal_or_none = scope[_PRINCIPAL] = await self._access.authenticate(token)
-            check_call(call.principal_or_none, route.operation_id)
         elif not route.public:
             raise ApiError(ErrorType.TOKEN_NOT_PROVIDED, "Authentication token was not provided.")
-        response = await route.handler(call)
+        if call.principal_or_none is None or route.operation_id not in self._changes:
+            response = await self._handle(call)
+        else:
+            response = await self._handle_logged(call, call.principal_or_none)
         if not route.verbatim and method != "HEAD":
             await compress(response, headers.get("accept-encoding"))
         return response
+
+    async def _handle(self, call: Call) -> Response:
+        """What the handler answers, if the caller's token may ask for it.
+
+        Where anybody is answered, a call that the token's scope does not allow is answered as one without a token.
+        """
+        principal, route = call.principal_or_none, call.route
+        if principal is None:
+            return await route.handler(call)
+        check_call(principal, route.operation_id)
+        if principal.held is None:
+            return await route.handler(call)
+        try:
+            await self._gate.check(principal, principal.held, route.operation_id, call)
+        except ApiError as refusal:
+            if not route.public or refusal.type is not ErrorType.INSUFFICIENT_PERMISSIONS:
+                raise
+            call.principal_or_none = None
+            try:
+                return await route.handler(call)
+            except ApiError as error:
+                if error.type.status in _DENIALS:
+                    raise refusal from error
+                raise
+        return await route.handler(call)
+
+    async def _handle_logged(self, call: Call, principal: Principal) -> Response:
+        """The same, and what it changes goes to the audit log."""
+        caller = caller_of(
+            principal,
+            call.route.operation_id,
+            next(reversed(call.path.values()), ""),
+            call.client_ip,
+            call.user_agent,
+        )
+        try:
+            with self._audit_log.call(caller):
+                return await self._handle(call)
+        except ApiError as error:
+            if error.type is ErrorType.INSUFFICIENT_PERMISSIONS:
+                await self._audit_log.refused(caller)
+            raise
 
 
 def _headers(scope: Scope) -> dict[str, str]:

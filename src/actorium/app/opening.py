@@ -13,6 +13,7 @@ from actorium.runtimes.docker import DockerEngine, EngineReport, examine
 from actorium.services.accounts import Accounts
 from actorium.services.run_migrations import RunMigrations
 from actorium.settings import Settings
+from actorium.storage.audit_log import AuditedDatabase
 from actorium.storage.blobs import Blobs, LocalBlobs, ObjectStoreBlobs
 from actorium.storage.db import Database
 from actorium.storage.postgres import PostgresDatabase
@@ -35,7 +36,7 @@ async def examine_engine(docker_host: str) -> EngineReport:
 @contextlib.asynccontextmanager
 async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
     """Users and tokens straight from the database, beside a server or without one."""
-    db = open_database(settings)
+    db = AuditedDatabase(open_database(settings), SystemClock())
     await db.start()
     try:
         yield Accounts(db, SystemClock())

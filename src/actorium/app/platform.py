@@ -11,6 +11,7 @@ from actorium.api.account import AccountRoutes
 from actorium.api.actors import ActorRoutes
 from actorium.api.aliases import default_storages
 from actorium.api.approvals import ApprovalRoutes
+from actorium.api.audit_log import AuditLogRoutes
 from actorium.api.builds import BuildRoutes
 from actorium.api.charging import ChargeRoutes
 from actorium.api.datasets import DatasetRoutes
@@ -28,6 +29,7 @@ from actorium.api.runs import RunRoutes
 from actorium.api.schedules import ScheduleRoutes
 from actorium.api.store import StoreRoutes
 from actorium.api.tasks import TaskRoutes
+from actorium.api.tokens import TokenRoutes
 from actorium.api.tools import ToolRoutes
 from actorium.api.webhooks import WebhookRoutes
 from actorium.app.opening import capacity_of, open_blobs, open_database
@@ -67,6 +69,7 @@ from actorium.services.access import Access, Principal
 from actorium.services.accounts import Accounts
 from actorium.services.actors import Actors
 from actorium.services.approvals import Approvals
+from actorium.services.audit_log import AuditLog
 from actorium.services.block_merging import BlockMerging
 from actorium.services.budgets import Budgets, BudgetSettings
 from actorium.services.build_housekeeping import BuildHousekeeping
@@ -94,12 +97,14 @@ from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
 from actorium.services.store import Store
 from actorium.services.tasks import Tasks
+from actorium.services.token_scopes import Lookups, ScopeGate
 from actorium.services.tools import Tools
 from actorium.services.versions import Versions
 from actorium.services.web_servers import WebServers
 from actorium.services.webhooks import Webhooks
 from actorium.settings import Settings
 from actorium.storage.accounts import AccountReader
+from actorium.storage.audit_log import AuditedDatabase
 from actorium.storage.data_directory import instance_key
 from actorium.storage.logs import LogStore
 
@@ -110,7 +115,8 @@ class Platform:
     def __init__(self, settings: Settings, api_base_url: str, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock = clock = clock or SystemClock()
-        self.db = open_database(settings)
+        self.db = AuditedDatabase(open_database(settings), clock)
+        self.audit_log = AuditLog(self.db, clock, keep_days=settings.audit_log_days)
         self.signals = Signals()
         key = instance_key(settings.data_dir, settings.instance_key)
         vault = Vault(key)
@@ -266,11 +272,26 @@ class Platform:
                 keep_days=settings.webhook_dispatch_days,
             ),
         )
+        self.scopes = ScopeGate(
+            self.db,
+            Lookups(
+                self.actors.resolve,
+                self.tasks.resolve,
+                self.runs.get,
+                self.builds.get,
+                self.storages.resolve,
+                self.schedules.resolve,
+                self.webhooks.get,
+                self.webhooks.get_dispatch,
+            ),
+        )
         self.api = Api(
             self._routes(Versions(self.db, clock, vault), addresses, keys),
             self.access,
             settings.public_base_url,
             self.reads.usage.add_transfer,
+            self.scopes,
+            self.audit_log,
         )
         self.proxy = Proxy()
         standby = Standby(self.db, clock, self.actors, self.tasks, self.starts, settings.max_concurrent_runs)
@@ -306,6 +327,8 @@ class Platform:
 
         return [
             *AccountRoutes(self.accounts, limits, self.reads.usage, self.budgets).routes(),
+            *TokenRoutes(self.accounts, self.scopes).routes(),
+            *AuditLogRoutes(self.audit_log).routes(),
             *ActorRoutes(self.actors, addresses, versions, keys).routes(),
             *ToolRoutes(self.tools).routes(),
             *ApprovalRoutes(Approvals(self.db, self.clock), self.actors).routes(),
@@ -348,6 +371,7 @@ class Platform:
         await self.blobs.start()
         await self.logs.start()
         await self.reads.start()
+        await self.audit_log.start()
         await self.housekeeping.start()
         await self.merging.start()
         await self.build_housekeeping.start()
@@ -390,6 +414,7 @@ class Platform:
         await self.build_housekeeping.stop()
         await self.merging.stop()
         await self.housekeeping.stop()
+        await self.audit_log.stop()
         await self.reads.stop()
         await self.blobs.stop()
         await self.logs.stop()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+import json as json_
 import shutil
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -19,10 +22,12 @@ from rich.table import Table
 from actorium.app.opening import capacity_of, open_accounts, open_migrations
 from actorium.app.serving import ServerInfo, serve
 from actorium.cli.options import Config, DataDir, Set, console, fail, read_settings
-from actorium.domain.accounts import UserLimits
+from actorium.domain.accounts import Role, UserLimits
 from actorium.domain.errors import ApiError
 from actorium.domain.times import iso, iso_or_none
+from actorium.domain.token_scopes import TokenScope, parse_scope
 from actorium.services.accounts import Accounts
+from actorium.services.audit_log import acting
 from actorium.settings import SETTINGS, Settings
 from actorium.storage.data_directory import InUseError
 from actorium.storage.db import SchemaTooNewError
@@ -206,7 +211,8 @@ def drain(
 def _with_accounts(settings_: Settings, act: Callable[[Accounts], Awaitable[T]]) -> T:
     async def work() -> T:
         async with open_accounts(settings_) as accounts:
-            return await act(accounts)
+            with acting(getpass.getuser(), "actorium " + " ".join(sys.argv[1:3])):
+                return await act(accounts)
 
     try:
         return asyncio.run(work())
@@ -220,13 +226,15 @@ def add_user(
     username: str,
     *,
     email: str | None = None,
+    admin: Annotated[bool, Parameter(help="Make the user an administrator.", negative=())] = False,
     data_dir: DataDir = None,
     config: Config = None,
     set_: Set = None,
 ) -> None:
     """Add a user. It needs a token to sign in: see 'actorium tokens create'."""
     user = _with_accounts(
-        read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.add_user(username, email)
+        read_settings(config, set_, data_dir=data_dir),
+        lambda accounts: accounts.add_user(username, email, Role.ADMIN if admin else Role.USER),
     )
     console.print(f"Added user {user.username} ({user.id}).", highlight=False)
 
@@ -236,7 +244,8 @@ def list_users(*, data_dir: DataDir = None, config: Config = None, set_: Set = N
     """List all users."""
     found = _with_accounts(read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.list_users())
     _print_table(
-        ["username", "id", "email", "created"], [[u.username, u.id, u.email, iso(u.created_at)] for u in found]
+        ["username", "id", "email", "role", "created"],
+        [[u.username, u.id, u.email, u.role, iso(u.created_at)] for u in found],
     )
 
 
@@ -245,6 +254,13 @@ def remove_user(username: str, *, data_dir: DataDir = None, config: Config = Non
     """Remove a user with everything that is theirs. Refused while a run of theirs is not over."""
     _with_accounts(read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.remove_user(username))
     console.print(f"Removed user {username}.", highlight=False)
+
+
+@users.command(name="role")
+def set_role(username: str, role: Role, *, data_dir: DataDir = None, config: Config = None, set_: Set = None) -> None:
+    """Make a user an administrator, who sees the whole audit log and handles users, or an ordinary user again."""
+    _with_accounts(read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.set_role(username, role))
+    console.print(f"User {username} is {role.value} now.", highlight=False)
 
 
 @users.command(name="limits")
@@ -301,6 +317,10 @@ def create_token(
         str | None, Parameter(help="Text of the token, at least 16 characters, instead of a random one.")
     ] = None,
     expires: Annotated[datetime | None, Parameter(help="When it stops working, such as 2027-01-31.")] = None,
+    scope: Annotated[
+        str | None,
+        Parameter(help="What it may do, as JSON or @file: see docs/accounts.md; resources by their ids. Default: all."),
+    ] = None,
     data_dir: DataDir = None,
     config: Config = None,
     set_: Set = None,
@@ -309,9 +329,20 @@ def create_token(
     expires_at = None if expires is None else round(expires.replace(tzinfo=expires.tzinfo or UTC).timestamp() * 1000)
     _, secret = _with_accounts(
         read_settings(config, set_, data_dir=data_dir),
-        lambda accounts: accounts.create_token(username, name, token=token, expires_at=expires_at),
+        lambda accounts: accounts.create_token(
+            username, name, token=token, expires_at=expires_at, scope=None if scope is None else _scope(scope)
+        ),
     )
     console.print(secret, highlight=False, markup=False, soft_wrap=True)
+
+
+def _scope(text: str) -> TokenScope:
+    """The scope of a command's flag; ``@file`` names a file with it."""
+    try:
+        return parse_scope(json_.loads(Path(text[1:]).read_text() if text.startswith("@") else text))
+    except (OSError, ValueError) as error:
+        fail(f"--scope: {error}")
+        raise
 
 
 @tokens.command(name="list")
@@ -321,16 +352,23 @@ def list_tokens(username: str, *, data_dir: DataDir = None, config: Config = Non
         read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.list_tokens(username)
     )
     rows = [
-        [t.id, t.name, iso(t.created_at), iso_or_none(t.expires_at) or "never", iso_or_none(t.last_used_at) or "never"]
+        [
+            t.id,
+            t.name,
+            iso(t.created_at),
+            iso_or_none(t.expires_at) or "never",
+            iso_or_none(t.last_used_at) or "never",
+            "all" if t.scope is None else "scope",
+        ]
         for t in found
     ]
-    _print_table(["id", "name", "created", "expires", "last used"], rows)
+    _print_table(["id", "name", "created", "expires", "last used", "may do"], rows)
 
 
 @tokens.command(name="rotate")
 def rotate_token(token: str, *, data_dir: DataDir = None, config: Config = None, set_: Set = None) -> None:
     """Put a new token in the place of one, named by its id or its text, and print it; the old one ends in 24 hours."""
-    secret = _with_accounts(
+    _, secret = _with_accounts(
         read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.rotate_token(token)
     )
     console.print(secret, highlight=False, markup=False, soft_wrap=True)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from actorium.domain.models import JobStatus
+from actorium.domain.token_scopes import TokenScope
+
+
+class Role(StrEnum):
+    """What a user may do of others': nothing, or read the whole audit log and handle users."""
+
+    USER = "USER"
+    ADMIN = "ADMIN"
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A user's API token without its secret."""
+    """A user's API token without its secret. Without a ``scope`` it may do all that its user may."""
 
     id: str
     user_id: str
@@ -17,6 +27,7 @@ class Token(msgspec.Struct, frozen=True):
     expires_at: int | None = None
     revoked_at: int | None = None
     last_used_at: int | None = None
+    scope: TokenScope | None = None
 
 
 class UserLimits(msgspec.Struct, frozen=True):
@@ -40,10 +51,11 @@ class TokenOwner(msgspec.Struct, frozen=True):
     username: str
     expires_at: int | None
     last_used_at: int | None = None
+    scope: TokenScope | None = None
 
 
 class RunOwner(msgspec.Struct, frozen=True):
-    """Who the run belongs to that a run token was made for."""
+    """Who the run belongs to that a run token was made for; ``scope`` of the token it is bound to, if it is."""
 
     user_id: str
     username: str
@@ -52,3 +64,5 @@ class RunOwner(msgspec.Struct, frozen=True):
     actor_id: str
     permission_level: str
     storage_grants: dict[str, bool]
+    scoped_token_id: str | None = None
+    scope: TokenScope | None = None

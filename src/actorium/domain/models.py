@@ -88,12 +88,13 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class User(msgspec.Struct, frozen=True):
-    """An account; everything belongs to exactly one."""
+    """An account; everything belongs to exactly one. ``role`` is one of ``accounts.Role``."""
 
     id: str
     username: str
     email: str
     created_at: int
+    role: str = "USER"
 
 
 class SourceFile(msgspec.Struct, frozen=True):

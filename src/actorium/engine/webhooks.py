@@ -37,7 +37,7 @@ from actorium.engine.webhook_calls import Answer, CallFailedError, CallRefusedEr
 from actorium.kit import Clock, Signals, Tasks, forever, wait_until
 from actorium.services.builds import BUILDS_TOPIC
 from actorium.services.topics import RUNS_TOPIC, WEBHOOKS_TOPIC
-from actorium.storage import webhook_dispatches
+from actorium.storage import token_claims, webhook_dispatches
 from actorium.storage.db import Database, Tx
 from actorium.storage.webhook_dispatches import Claim
 
@@ -64,7 +64,7 @@ class WebhookSettings(msgspec.Struct, frozen=True):
 
 class WebhookDelivery:
     """A Service: claims dispatches that are due and sends them. ``user_token`` makes a token of a user's for calls
-    to this server's own API."""
+    to this server's own API, with the scope of the token that has made the webhook."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class WebhookDelivery:
         calls: WebhookCalls,
         render: Render,
         open_secret: Callable[[str], str],
-        user_token: Callable[[str], str],
+        user_token: Callable[[str, str | None], str],
         settings: WebhookSettings,
     ) -> None:
         self._db = db
@@ -184,7 +184,8 @@ class WebhookDelivery:
         body = msgspec.json.encode(payload)
         headers = _checked_headers(given)
         if self._is_own(fields.request_url) and not _has_token(fields.request_url, headers):
-            headers["authorization"] = f"Bearer {self._user_token(webhook.user_id)}"
+            token = self._user_token(webhook.user_id, await self._scoped_token_of(webhook))
+            headers["authorization"] = f"Bearer {token}"
         if fields.signing_secret is not None:
             key, stamp = self._open_secret(fields.signing_secret).encode(), str(now // 1000)
             mac = hmac.new(key, f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
@@ -197,6 +198,15 @@ class WebhookDelivery:
         }
         headers.setdefault("user-agent", "Actorium")
         return body, headers
+
+    async def _scoped_token_of(self, webhook: Webhook) -> str | None:
+        """The token with a scope that has made a webhook, or started the run that the webhook came with."""
+        makers = (webhook.id, webhook.condition_id) if webhook.is_ad_hoc else (webhook.id,)
+
+        async def op(tx: Tx) -> str | None:
+            return await token_claims.token_of(tx, makers)
+
+        return await self._db.read("scope of webhook", op)
 
     async def _resource(self, event: Event) -> dict[str, Any]:
         if event.resource is None:

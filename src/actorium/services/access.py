@@ -10,16 +10,19 @@ from typing import Protocol
 
 import msgspec
 
-from actorium.domain.accounts import RunOwner, TokenOwner
+from actorium.domain.accounts import RunOwner, Token, TokenOwner
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.models import User
 from actorium.domain.permissions import Scope, scope_of
+from actorium.domain.token_scopes import HeldScope, TokenScope
 from actorium.kit import Clock, random_text
 
 API_TOKEN_PREFIX = "actorium_api_"  # noqa: S105  a prefix, no secret
 RUN_TOKEN_PREFIX = "actorium_run_"  # noqa: S105  a prefix, no secret
 _USER_TOKEN_PREFIX = "actorium_own_"  # noqa: S105  a prefix, no secret
 _USER_TOKEN_MS = 600_000
+SERVER_TOKEN_ID = "own"  # noqa: S105  no secret
+"""The token id of calls that the server makes to itself."""
 RUN_TOKEN_GRACE_MS = 15_000
 """How long a run's token still works after the run is over, for calls under way. docs: runs, section 9."""
 
@@ -32,7 +35,8 @@ _CACHE_SIZE = 10_000
 class Principal(msgspec.Struct, frozen=True):
     """A caller: a user, or one of the user's runs acting with its own token (``run_id``, ``actor_id``).
 
-    ``scope`` bounds what a run with limited permissions may reach of what its user owns.
+    ``scope`` bounds what a run with limited permissions may reach of what its user owns, ``held`` what a token with
+    a scope may (``services/token_scopes.py``).
     """
 
     user_id: str
@@ -41,6 +45,7 @@ class Principal(msgspec.Struct, frozen=True):
     run_id: str | None = None
     actor_id: str | None = None
     scope: Scope | None = None
+    held: HeldScope | None = None
 
     def owns(self, user_id: str) -> bool:
         """Whether a resource of ``user_id`` is the caller's own."""
@@ -64,6 +69,10 @@ class AccountStore(Protocol):
 
     async def find_user(self, user_id: str) -> User | None:
         """A user by id."""
+        ...
+
+    async def get_token(self, token_id: str) -> Token | None:
+        """A token that is not revoked."""
         ...
 
 
@@ -91,9 +100,12 @@ class Access:
         mac = base64.b32encode(hmac.digest(self._key, run_id.encode(), "sha256")[:20]).decode()
         return f"{RUN_TOKEN_PREFIX}{run_id}_{mac}"
 
-    def user_token(self, user_id: str) -> str:
-        """A token of a user's for 10 minutes, with which the server calls itself in that user's name."""
-        claims = f"{user_id}_{self._clock.now_ms() + _USER_TOKEN_MS}"
+    def user_token(self, user_id: str, scoped_token_id: str | None) -> str:
+        """A token of a user's for 10 minutes, with which the server calls itself in that user's name.
+
+        It has the scope of the token ``scoped_token_id``, and ends with it.
+        """
+        claims = f"{user_id}_{scoped_token_id or ''}_{self._clock.now_ms() + _USER_TOKEN_MS}"
         mac = base64.b32encode(hmac.digest(self._key, f"user {claims}".encode(), "sha256")[:20]).decode()
         return f"{_USER_TOKEN_PREFIX}{claims}_{mac}"
 
@@ -129,16 +141,23 @@ class Access:
             # Without space on the disk a token works all the same.
             with contextlib.suppress(ApiError):
                 await self._store.note_use(owner.token_id, now)
-        return Principal(owner.user_id, owner.username, owner.token_id)
+        return Principal(owner.user_id, owner.username, owner.token_id, held=_held(owner.token_id, owner.scope))
 
     async def _own(self, token: str, now: int) -> Principal | None:
         claims, _, mac = token.removeprefix(_USER_TOKEN_PREFIX).rpartition("_")
         wanted = base64.b32encode(hmac.digest(self._key, f"user {claims}".encode(), "sha256")[:20]).decode()
         if not hmac.compare_digest(mac.encode(), wanted.encode()):
             return None
-        user_id, _, expires_at = claims.rpartition("_")
+        user_id, token_id, expires_at = claims.split("_")
         user = await self._store.find_user(user_id) if int(expires_at) > now else None
-        return None if user is None else Principal(user.id, user.username, "own")
+        if user is None:
+            return None
+        if not token_id:
+            return Principal(user.id, user.username, SERVER_TOKEN_ID)
+        maker = await self._store.get_token(token_id)
+        if maker is None or (maker.expires_at is not None and maker.expires_at <= now):
+            return None
+        return Principal(user.id, user.username, SERVER_TOKEN_ID, held=_held(maker.id, maker.scope))
 
     async def _run(self, token: str, now: int) -> Principal | None:
         run_id = token.removeprefix(RUN_TOKEN_PREFIX).partition("_")[0]
@@ -150,4 +169,9 @@ class Access:
         if owner.finished_at is not None and now > owner.finished_at + RUN_TOKEN_GRACE_MS:
             return None
         scope = scope_of(run_id, owner.actor_id, owner.permission_level, owner.storage_grants)
-        return Principal(owner.user_id, owner.username, f"run:{run_id}", run_id, owner.actor_id, scope)
+        held = None if owner.scoped_token_id is None else _held(owner.scoped_token_id, owner.scope)
+        return Principal(owner.user_id, owner.username, f"run:{run_id}", run_id, owner.actor_id, scope, held)
+
+
+def _held(token_id: str, scope: TokenScope | None) -> HeldScope | None:
+    return None if scope is None else HeldScope(token_id, scope)

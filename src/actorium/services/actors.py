@@ -252,16 +252,17 @@ class Actors:
         """Delete an Actor with versions, builds, webhooks and its owner's tasks; live runs are aborted, all stay."""
         now = self._clock.now_ms()
 
-        async def op(tx: Tx) -> Sequence[str]:
+        async def op(tx: Tx) -> tuple[Actor, Sequence[str]]:
             if await catalog.get_actor(tx, actor.id, for_update=True) is None:
                 raise not_found("Actor")
             await dependents.drop_dependents_of_actor(tx, actor.id, actor.user_id, now)
             deleted = await builds.delete_builds_of_actor(tx, actor.id, now)
             await tasks.delete_tasks_of_actor(tx, actor.id, actor.user_id)
             await catalog.delete_actor(tx, actor.id)
-            return deleted
+            return actor, deleted
 
-        await self._after_deletion(actor.id, await self._db.write("delete Actor", op))
+        _, deleted = await self._db.write("delete Actor", op)
+        await self._after_deletion(actor.id, deleted)
 
     async def _view(self, tx: Tx, actor_id: str, principal: Principal | None) -> ActorView:
         actor = await catalog.get_actor(tx, actor_id)

@@ -23,15 +23,17 @@ class Approvals:
             raise insufficient("only a user can approve an Actor, not a run.")
         now = self._clock.now_ms()
 
-        async def op(tx: Tx) -> None:
+        async def op(tx: Tx) -> Actor:
             await permission_approvals.approve(tx, principal.user_id, actor.id, now)
+            return actor
 
         await self._db.write("approve permissions", op)
 
     async def withdraw(self, principal: Principal, actor: Actor) -> None:
         """Take the approval back; live runs go on as they are."""
 
-        async def op(tx: Tx) -> None:
+        async def op(tx: Tx) -> Actor:
             await permission_approvals.withdraw(tx, principal.user_id, actor.id)
+            return actor
 
         await self._db.write("withdraw approval", op)

@@ -14,7 +14,7 @@ from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.models import Actor, Run
 from actorium.domain.permissions import PermissionLevel, chosen_storages, resolved_level
 from actorium.domain.storages import Access, StorageKind, check_access, parse_reference
-from actorium.services.access import Principal
+from actorium.services.access import SERVER_TOKEN_ID, Principal
 from actorium.storage import permission_approvals, storages
 from actorium.storage.db import Tx
 
@@ -61,13 +61,30 @@ _KINDS = {
 }
 
 
+USER_OPERATIONS = frozenset(
+    {
+        "actorium_tokens_get",
+        "actorium_tokens_post",
+        "actorium_token_delete",
+        "actorium_token_rotate_post",
+        "actorium_auditLog_get",
+        "actorium_users_get",
+        "actorium_user_put",
+        "actorium_session_delete",
+    }
+)
+"""Operations of users themselves: a run that could make tokens would have rights beyond its end."""
+
+
 def insufficient(what: str) -> ApiError:
     """403 ``insufficient-permissions``."""
     return ApiError(ErrorType.INSUFFICIENT_PERMISSIONS, f"Insufficient permissions: {what}")
 
 
 def check_call(principal: Principal, operation_id: str) -> None:
-    """Refuse operations that runs with limited permissions have no business with."""
+    """Refuse operations that runs, above all those with limited permissions, have no business with."""
+    if operation_id in USER_OPERATIONS and (principal.run_id is not None or principal.token_id == SERVER_TOKEN_ID):
+        raise insufficient("this operation is open to users only, not to runs.")
     if principal.scope is None or operation_id in LIMITED_OPERATIONS or operation_id.startswith(_ONE_STORAGE):
         return
     raise insufficient("this operation is not open to runs with limited permissions.")

@@ -50,6 +50,10 @@ def finished() -> ApiError:
     return ApiError(ErrorType.JOB_FINISHED, "Actor job is already finished.")
 
 
+def _not_resurrected(run: Run) -> ApiError:
+    return ApiError(ErrorType.INVALID_INPUT, f"Cannot resurrect an Actor run with the {run.status} status")
+
+
 class RunFilter(msgspec.Struct, frozen=True):
     """Which runs to list."""
 
@@ -251,10 +255,12 @@ class Runs:
         await self._budgets.check_month(run.user_id)
         now = self._clock.now_ms()
 
-        async def op(tx: Tx) -> tuple[Run | None, Run | None, Change | None]:
+        async def op(tx: Tx) -> tuple[Run, JobStatus, Change | None]:
             current = await jobs.get_run(tx, run.id, for_update=True)
-            if current is None or current.status not in TERMINAL_STATUSES:
-                return current, None, None
+            if current is None:
+                raise not_found("Actor run")
+            if current.status not in TERMINAL_STATUSES:
+                raise _not_resurrected(current)
             options = resurrected_options(current, asked, bounds)
             await admit(tx, self._settings.capacity, current.user_id, options.memory_mbytes)
             counts = current.charged_event_counts
@@ -287,17 +293,15 @@ class Runs:
                 queued_at=now,
                 queue_rank=queue_rank(options.priority, has_parent=current.parent_run_id is not None),
             )
-            if ready is None or counts == current.charged_event_counts:
-                return current, ready, None
-            return current, ready, await self._charging.stop_at_limit(tx, ready, Decimal(), now)
+            if ready is None:
+                raise _not_resurrected(current)
+            if counts == current.charged_event_counts:
+                return ready, current.status, None
+            return ready, current.status, await self._charging.stop_at_limit(tx, ready, Decimal(), now)
 
-        before, ready, stopped = await self._db.write("resurrect run", op)
-        if before is None:
-            raise not_found("Actor run")
-        if ready is None:
-            raise ApiError(ErrorType.INVALID_INPUT, f"Cannot resurrect an Actor run with the {before.status} status")
+        ready, before, stopped = await self._db.write("resurrect run", op)
         self._logs.open(run.id)
-        await self._logs.platform_line(run.id, now, f"ACTOR: Resurrecting Actor run from {before.status} status.")
+        await self._logs.platform_line(run.id, now, f"ACTOR: Resurrecting Actor run from {before} status.")
         if stopped is not None:
             await self._charging.announce(stopped)
             return stopped[1]
@@ -356,16 +360,14 @@ class Runs:
     async def delete(self, run: Run) -> None:
         """Delete a finished run with its log and unnamed default storages. openapi: actorRun_delete."""
 
-        async def op(tx: Tx) -> bool:
-            deleted = await jobs.delete_run(tx, run.id)
-            if deleted is not None:
-                await storages.delete_run_storages(tx, run.id, self._clock.now_ms())
-            return deleted is not None
+        async def op(tx: Tx) -> None:
+            if await jobs.delete_run(tx, run.id) is None:
+                raise ApiError(
+                    ErrorType.CANNOT_REMOVE_RUNNING_RUN, "It is not possible to delete a run that has not finished yet."
+                )
+            await storages.delete_run_storages(tx, run.id, self._clock.now_ms())
 
-        if not await self._db.write("delete run", op):
-            raise ApiError(
-                ErrorType.CANNOT_REMOVE_RUNNING_RUN, "It is not possible to delete a run that has not finished yet."
-            )
+        await self._db.write("delete run", op)
         await self._logs.delete(run.id)
 
     async def abort_runs_of(self, *, actor_id: str | None = None, task_id: str | None = None) -> None:

@@ -137,19 +137,21 @@ class Schedules:
         """Delete a schedule with its log; its runs stay."""
         schedule = await self.resolve(principal, schedule_id)
 
-        async def op(tx: Tx) -> bool:
-            return await schedules.delete_schedule(tx, schedule.id)
+        async def op(tx: Tx) -> Schedule:
+            if not await schedules.delete_schedule(tx, schedule.id):
+                raise not_found("Schedule")
+            return schedule
 
-        if not await self._db.write("delete schedule", op):
-            raise not_found("Schedule")
+        await self._db.write("delete schedule", op)
 
     async def invoke(self, principal: Principal, schedule_id: str) -> None:
         """Do what a schedule does now, also of a disabled one; its times stay as they are."""
         schedule = await self.resolve(principal, schedule_id)
         tick = Tick(new_id(), schedule.id, self._clock.now_ms(), is_manual=True)
 
-        async def op(tx: Tx) -> None:
+        async def op(tx: Tx) -> Schedule:
             await schedules.insert_tick(tx, tick)
+            return schedule
 
         await self._db.write("invoke schedule", op)
         self._signals.send(SCHEDULES_TOPIC)

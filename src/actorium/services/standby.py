@@ -20,6 +20,7 @@ from actorium.kit import Clock
 from actorium.services.access import Principal
 from actorium.services.permissions import insufficient
 from actorium.services.run_options import StartOptions
+from actorium.services.token_scopes import may_use_standby
 from actorium.storage import standby
 from actorium.storage.db import Database, Tx
 
@@ -116,6 +117,8 @@ class Standby:
             self._cache[key] = (now, server)
         if principal.scope is not None and server.level is not PermissionLevel.LIMITED:
             raise insufficient("a run with limited permissions may call only Actors with limited permissions.")
+        if principal.held is not None and not may_use_standby(principal.held.scope, server.actor_id, server.task_id):
+            raise insufficient("the scope of this token does not allow the use of this Standby server.")
         return server
 
     async def _look_up(self, principal: Principal, name: str, *, is_host_name: bool) -> StandbyServer:

@@ -233,10 +233,11 @@ class Storages:
         reference = self.reference(principal, text)
         now = self._clock.now_ms()
 
-        async def op(tx: Tx) -> None:
+        async def op(tx: Tx) -> Storage:
             storage = await open_storage(tx, principal, kind, reference, Access.WRITE)
             if not await storages.delete(tx, kind, storage.id, now):
                 raise missing(kind, reference)
+            return storage
 
         await self._db.write(f"delete {kind}", op)
 

@@ -276,9 +276,10 @@ class Tasks:
         await self._abort_runs_of(task.id)
         now = self._clock.now_ms()
 
-        async def op(tx: Tx) -> None:
+        async def op(tx: Tx) -> Task:
             await dependents.drop_dependents_of_task(tx, task.id, now)
             await tasks.delete_task(tx, task.id)
+            return task
 
         await self._db.write("delete task", op)
 

@@ -141,15 +141,15 @@ class Versions:
     async def _change(self, actor: Actor, change: Callable[[Tx], Awaitable[T]]) -> T:
         now = self._clock.now_ms()
 
-        async def op(tx: Tx) -> T:
+        async def op(tx: Tx) -> tuple[Actor, T]:
             # The row lock makes writers to one Actor take turns instead of failing.
             if await catalog.get_actor(tx, actor.id, for_update=True) is None:
                 raise not_found("Actor")
             result = await change(tx)
             await catalog.touch_actor(tx, actor.id, now)
-            return result
+            return actor, result
 
-        return await self._db.write("change version", op)
+        return (await self._db.write("change version", op))[1]
 
 
 async def _check_size(tx: Tx, version: Version) -> None:

@@ -75,6 +75,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_log_mbytes: int
     max_record_mbytes: int
     webhook_dispatch_days: int
+    audit_log_days: int
     private_addresses: str
     unnamed_storage_days: int
     usage_prices_usd: dict[str, float]

@@ -346,6 +346,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Days for which finished dispatches of webhooks are kept. 0 = for ever.",
     ),
     Setting(
+        "audit_log_days",
+        whole_number(0),
+        "a number of days, 0 for ever",
+        "365",
+        "Days for which entries of the audit log are kept. 0 = for ever.",
+    ),
+    Setting(
         "private_addresses",
         one_of("allow", "forbid"),
         "allow or forbid",

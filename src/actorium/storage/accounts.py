@@ -8,26 +8,33 @@ import msgspec
 
 from actorium.domain.accounts import RunOwner, Token, TokenOwner
 from actorium.domain.models import JobStatus, User
+from actorium.domain.token_scopes import TokenScope
 from actorium.storage.db import Database, Row, Tx
 
 
 def _user(row: Row) -> User:
-    return User(row["id"], row["username"], row["email"], row["created_at"])
+    return User(row["id"], row["username"], row["email"], row["created_at"], row["role"])
 
 
 def _token(row: Row) -> Token:
-    return Token(**{field: row[field] for field in Token.__struct_fields__})
+    columns = {field: row[field] for field in Token.__struct_fields__ if field != "scope"}
+    return Token(**columns, scope=_scope(row["scope_json"]))
+
+
+def _scope(text: str | None) -> TokenScope | None:
+    return None if text is None else msgspec.json.decode(text, type=TokenScope)
 
 
 async def insert_user(tx: Tx, user: User) -> None:
     """Store a new user; raises ``UniqueViolationError`` when the username is taken."""
     await tx.execute(
-        "INSERT INTO users (id, username, username_key, email, created_at) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO users (id, username, username_key, email, created_at, role) VALUES (?, ?, ?, ?, ?, ?)",
         user.id,
         user.username,
         user.username.lower(),
         user.email,
         user.created_at,
+        user.role,
     )
 
 
@@ -50,6 +57,11 @@ async def lock_user(tx: Tx, user_id: str) -> None:
     await tx.fetchrow(f"SELECT id FROM users WHERE id = ? {tx.for_update}", user_id)
 
 
+async def set_role(tx: Tx, user_id: str, role: str) -> None:
+    """Make a user an administrator, or an ordinary user again."""
+    await tx.execute("UPDATE users SET role = ? WHERE id = ?", role, user_id)
+
+
 async def list_users(tx: Tx) -> list[User]:
     """Every user, oldest first."""
     return [_user(row) for row in await tx.fetch("SELECT * FROM users ORDER BY created_at, id")]
@@ -63,13 +75,15 @@ async def delete_user(tx: Tx, user_id: str) -> None:
 async def insert_token(tx: Tx, token: Token, token_hash: str) -> None:
     """Store a token by its hash; raises ``UniqueViolationError`` when it exists."""
     await tx.execute(
-        "INSERT INTO tokens (id, user_id, name, token_hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO tokens (id, user_id, name, token_hash, created_at, expires_at, scope_json) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
         token.id,
         token.user_id,
         token.name,
         token_hash,
         token.created_at,
         token.expires_at,
+        None if token.scope is None else msgspec.json.encode(token.scope).decode(),
     )
 
 
@@ -99,9 +113,9 @@ async def set_expiry(tx: Tx, token_id: str, expires_at: int) -> None:
     await tx.execute("UPDATE tokens SET expires_at = ? WHERE id = ?", expires_at, token_id)
 
 
-async def revoke_token(tx: Tx, token_id: str, now: int) -> bool:
-    """End a token; false when there is none."""
-    return await tx.execute("UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", now, token_id) > 0
+async def revoke_token(tx: Tx, token_id: str, now: int) -> None:
+    """End a token."""
+    await tx.execute("UPDATE tokens SET revoked_at = ? WHERE id = ?", now, token_id)
 
 
 class AccountReader:
@@ -115,7 +129,7 @@ class AccountReader:
 
         async def op(tx: Tx) -> Row | None:
             return await tx.fetchrow(
-                "SELECT t.id, t.user_id, u.username, t.expires_at, t.last_used_at "
+                "SELECT t.id, t.user_id, u.username, t.expires_at, t.last_used_at, t.scope_json "
                 "FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.token_hash = ? AND t.revoked_at IS NULL",
                 token_hash,
             )
@@ -123,7 +137,22 @@ class AccountReader:
         row = await self._db.read("find token", op)
         if row is None:
             return None
-        return TokenOwner(row["id"], row["user_id"], row["username"], row["expires_at"], row["last_used_at"])
+        return TokenOwner(
+            row["id"],
+            row["user_id"],
+            row["username"],
+            row["expires_at"],
+            row["last_used_at"],
+            _scope(row["scope_json"]),
+        )
+
+    async def get_token(self, token_id: str) -> Token | None:
+        """A token that is not revoked."""
+
+        async def op(tx: Tx) -> Token | None:
+            return await get_token(tx, token_id)
+
+        return await self._db.read("get token", op)
 
     async def note_use(self, token_id: str, now: int) -> None:
         """Write down when a token was last used."""
@@ -147,8 +176,10 @@ class AccountReader:
         async def op(tx: Tx) -> Row | None:
             return await tx.fetchrow(
                 "SELECT r.user_id, u.username, r.status, r.finished_at, r.actor_id, r.permission_level, "
-                "r.storage_grants_json FROM runs r JOIN users u ON u.id = r.user_id "
-                "WHERE r.id = ?",
+                "r.storage_grants_json, t.id AS token_id, t.scope_json "
+                "FROM runs r JOIN users u ON u.id = r.user_id "
+                "LEFT JOIN token_claims c ON c.resource_id = r.id AND c.restricts = 1 "
+                "LEFT JOIN tokens t ON t.id = c.token_id WHERE r.id = ?",
                 run_id,
             )
 
@@ -163,4 +194,6 @@ class AccountReader:
             row["actor_id"],
             row["permission_level"],
             msgspec.json.decode(row["storage_grants_json"]),
+            row["token_id"],
+            _scope(row["scope_json"]),
         )

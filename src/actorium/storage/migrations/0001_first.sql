@@ -5,7 +5,8 @@ CREATE TABLE users (
   username TEXT NOT NULL,
   username_key TEXT NOT NULL UNIQUE,
   email TEXT NOT NULL,
-  created_at BIGINT NOT NULL
+  created_at BIGINT NOT NULL,
+  role TEXT NOT NULL DEFAULT 'USER'
 );
 
 -- What one user may use at once, where it is not what the settings say; NULL: as they say.
@@ -25,9 +26,40 @@ CREATE TABLE tokens (
   created_at BIGINT NOT NULL,
   expires_at BIGINT,
   revoked_at BIGINT,
-  last_used_at BIGINT
+  last_used_at BIGINT,
+  -- NULL: everything its user may do.
+  scope_json TEXT
 );
 CREATE INDEX tokens_by_user ON tokens (user_id, created_at);
+
+-- What tokens with a scope have created. restricts: a run that is bound to the token's scope.
+CREATE TABLE token_claims (
+  resource_id TEXT NOT NULL,
+  token_id TEXT NOT NULL REFERENCES tokens (id) ON DELETE CASCADE,
+  restricts SMALLINT NOT NULL,
+  PRIMARY KEY (resource_id, token_id)
+);
+CREATE INDEX token_claims_by_token ON token_claims (token_id);
+
+-- Who did what. It outlives everything it tells of.
+CREATE TABLE audit_log (
+  id TEXT PRIMARY KEY,
+  at BIGINT NOT NULL,
+  user_id TEXT,
+  username TEXT NOT NULL,
+  token_id TEXT,
+  run_id TEXT,
+  operation TEXT NOT NULL,
+  action TEXT NOT NULL,
+  resource_type TEXT NOT NULL,
+  resource_id TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  client_ip TEXT,
+  user_agent TEXT
+);
+CREATE INDEX audit_log_by_time ON audit_log (at, id);
+CREATE INDEX audit_log_by_user ON audit_log (user_id, at, id);
+CREATE INDEX audit_log_by_resource ON audit_log (resource_id, at, id);
 
 CREATE TABLE actors (
   id TEXT PRIMARY KEY,
