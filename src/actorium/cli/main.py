@@ -382,7 +382,9 @@ def revoke_token(token: str, *, data_dir: DataDir = None, config: Config = None,
 
 
 def _print_table(columns: list[str], rows: list[list[Any]]) -> None:
-    table = Table(*columns)
+    table = Table()
+    for column in columns:
+        table.add_column(column, no_wrap=column == "id")  # which is there to be copied
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     console.print(table)
