@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from actorium.cli.main import app
+from actorium.domain.errors import error_table
 from actorium.domain.states import diagram
 from actorium.settings import settings_markdown
 
@@ -18,6 +19,7 @@ def parts() -> dict[tuple[str, str], str]:
     return {
         ("settings.md", "settings"): settings_markdown(),
         ("architecture/runs.md", "diagram"): f"```mermaid\n{diagram()}```\n",
+        ("errors.md", "errors"): error_table(),
         ("cli.md", "commands"): app.generate_docs(output_format="markdown", heading_level=2),
     }
 

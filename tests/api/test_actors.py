@@ -469,7 +469,7 @@ async def test_there_is_a_limit(checked: CheckedProgram) -> None:
 
     await checked.platform.db.write("fill", op)
     answer = await checked.send("POST", "/actors", {"name": "one-too-many"})
-    assert error(answer) == (400, "too-many-actors")
+    assert error(answer) == (403, "too-many-actors")
     assert str(MAX_ACTORS) in message(answer)
 
 

@@ -380,7 +380,7 @@ async def test_there_is_a_limit(checked: CheckedProgram) -> None:
     user = checked.people["jane"].user_id
     await checked.platform.db.write("fill", op)
     answer = await checked.send("POST", "/actor-tasks", {"actId": ACTOR_ID, "name": "one-too-many"})
-    assert error(answer) == (400, "too-many-actor-tasks")
+    assert error(answer) == (403, "too-many-actor-tasks")
     limits = await checked.ask("GET", "/users/me/limits")
     assert limits["limits"]["maxActorTaskCount"] == limits["current"]["actorTaskCount"] == MAX_TASKS
 

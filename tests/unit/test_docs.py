@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from actorium.domain.errors import ErrorType
 from actorium.settings import SETTINGS, SettingError, Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,18 @@ def test_every_setting_and_flag_is_documented() -> None:
     commands = (ROOT / "docs" / "cli.md").read_text()
     for flag in ("--ephemeral", "--stop-runs", "--token", "--exit", "--json", "--data-dir", "--set"):
         assert flag in commands
+
+
+def test_every_error_type_is_documented_and_answered_somewhere() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text()
+    sources = {path: path.read_text() for path in (ROOT / "src").rglob("*.py")}
+    code = "\n".join(sources.values())
+    for found in ErrorType:
+        assert f"| `{found.code}` | {found.status} |" in page
+        assert f"ErrorType.{found.name}" in code, f"{found.code} is answered nowhere"
+    for path, text in sources.items():
+        for name in re.findall(r"\bErrorType\.([A-Z][A-Z_]+)", text):
+            assert name in ErrorType.__members__, f"{path}: {name}"
 
 
 def test_links_between_pages_lead_somewhere() -> None:
