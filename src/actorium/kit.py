@@ -20,6 +20,7 @@ T = TypeVar("T")
 _ALPHABET = string.ascii_letters + string.digits
 _log = logging.getLogger("actorium.tasks")
 _CLOCK_CHECK_SECS = 60.0
+_SMALL_STEP_MS = 1000
 
 
 def new_id() -> str:
@@ -38,10 +39,21 @@ def random_text(length: int, alphabet: str = _ALPHABET) -> str:
 
 
 class Clock(Protocol):
-    """Where every piece of the program gets its time from; tests inject their own."""
+    """Where every piece of the program gets its time from; tests inject their own.
+
+    When the machine's clock is set, this one goes on as before until whoever keeps times takes the step over.
+    """
 
     def now_ms(self) -> int:
         """Wall-clock time in milliseconds since the epoch."""
+        ...
+
+    def step_ms(self) -> int:
+        """By how much the machine's clock was set and this one not yet."""
+        ...
+
+    def take_step(self, step_ms: int) -> None:
+        """Go on by the machine's clock; waits under way take as long as they would have."""
         ...
 
     async def sleep(self, secs: float) -> None:
@@ -49,25 +61,49 @@ class Clock(Protocol):
         ...
 
     async def sleep_until(self, at_ms: int) -> None:
-        """Wait until this clock reads ``at_ms``."""
+        """Wait until this clock reads ``at_ms``, as far as can be told now."""
         ...
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock; corrections of less than a second are taken over at once."""
+
+    def __init__(self) -> None:
+        self._offset_ms = _wall_ms() - _steady_ms()
 
     def now_ms(self) -> int:
         """Wall-clock time in milliseconds since the epoch."""
-        return time.time_ns() // 1_000_000
+        step = self.step_ms()
+        if abs(step) < _SMALL_STEP_MS:
+            self._offset_ms += step
+        return _steady_ms() + self._offset_ms
+
+    def step_ms(self) -> int:
+        """By how much the machine's clock was set and this one not yet."""
+        return _wall_ms() - _steady_ms() - self._offset_ms
+
+    def take_step(self, step_ms: int) -> None:
+        """Go on by the machine's clock; waits under way take as long as they would have."""
+        self._offset_ms += step_ms
 
     async def sleep(self, secs: float) -> None:
         """Wait ``secs`` of real time."""
         await asyncio.sleep(secs)
 
     async def sleep_until(self, at_ms: int) -> None:
-        """Wait until the wall clock reads ``at_ms``; it is asked again, as it may be set meanwhile."""
-        while (left_ms := at_ms - self.now_ms()) > 0:  # noqa: ASYNC110  a clock sends no event
+        """Wait until this clock reads ``at_ms``, as far as can be told now. Looks again, as the machine may sleep."""
+        end_ms = _steady_ms() + at_ms - self.now_ms()
+        while (left_ms := end_ms - _steady_ms()) > 0:  # noqa: ASYNC110  a clock sends no event
             await asyncio.sleep(min(left_ms / 1000, _CLOCK_CHECK_SECS))
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _steady_ms() -> int:
+    # Goes on while the machine sleeps, as the wall clock does.
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 async def wait_until(clock: Clock, event: asyncio.Event, deadline_ms: int | None) -> bool:

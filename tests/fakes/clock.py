@@ -12,11 +12,24 @@ class FakeClock:
 
     def __init__(self, now_ms: int = 1_767_225_600_000) -> None:
         self._now_ms = now_ms
+        self._step_ms = 0
         self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
         self._count = itertools.count()
 
     def now_ms(self) -> int:
         return self._now_ms
+
+    def step_ms(self) -> int:
+        return self._step_ms
+
+    def take_step(self, step_ms: int) -> None:
+        self._now_ms += step_ms
+        self._step_ms -= step_ms
+        self._sleepers = [(at_ms + step_ms, number, future) for at_ms, number, future in self._sleepers]
+
+    def set(self, secs: float) -> None:
+        """Somebody sets the machine's clock, by so much."""
+        self._step_ms += round(secs * 1000)
 
     async def sleep(self, secs: float) -> None:
         await self.sleep_until(self._now_ms + round(secs * 1000))

@@ -221,7 +221,8 @@ def _plan_exited(run: Run, seen: Observation, now: int, *, may_launch: bool) -> 
 
 def recent(times: tuple[int, ...], now: int) -> tuple[int, ...]:
     """Those of ``times`` that still count against ``RESTART_LIMIT`` or ``LOSS_LIMIT``."""
-    return tuple(at for at in times if at > now - RESTART_WINDOW_MS)
+    # The clock may have been set back since.
+    return tuple(at for at in times if now - RESTART_WINDOW_MS < at <= now)
 
 
 def _timeout_message(run: Run) -> str:

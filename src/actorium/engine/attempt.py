@@ -69,6 +69,7 @@ class LiveRun:
         self._probe: asyncio.Task[None] | None = None
         self._stopping_kill: bool | None = None
         self._notified: tuple[str, ...] = ()
+        self._clock_steps = 0
 
     @property
     def user_id(self) -> str:
@@ -90,6 +91,17 @@ class LiveRun:
         known = self._run
         if (current.status, current.wanted, current.stop_at) != (known.status, known.wanted, known.stop_at):
             self._changed.set()
+
+    def move_times(self, step_ms: int) -> None:
+        """Take over that the clock was set; what was read from the database before is read anew."""
+        self._clock_steps += 1
+        self._meter.move(step_ms)
+        if self._idle_since is not None:
+            self._idle_since += step_ms
+        if self._exit is not None and self._exit.finished_at_ms is not None:
+            moved = self._exit.finished_at_ms + step_ms
+            self._exit = msgspec.structs.replace(self._exit, finished_at_ms=moved)
+        self._changed.set()
 
     async def supervise(self) -> None:
         """Work until nothing is left to do."""
@@ -129,9 +141,12 @@ class LiveRun:
 
     async def _step(self) -> bool:
         self._changed.clear()
+        steps = self._clock_steps
         run = await self._read()
         if run is None or run.status in TERMINAL_STATUSES:
             return False
+        if steps != self._clock_steps:
+            return True
         self._run = run
         step = plan(run, self._observation(), self._parts.clock.now_ms(), may_launch=self._may_launch)
         match step:

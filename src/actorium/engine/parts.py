@@ -110,6 +110,10 @@ class Meter:
         self._mem_byte_secs += usage.mem_bytes * passed_secs
         self._at, self._cpu_secs = usage.at_ms, usage.cpu_secs
 
+    def move(self, step_ms: int) -> None:
+        """Take over that the clock was set."""
+        self._at += step_ms
+
     @property
     def totals(self) -> tuple[float, float]:
         """``(cpu_secs, mem_byte_secs)`` of the attempt so far."""

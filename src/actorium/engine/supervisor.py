@@ -11,6 +11,7 @@ from actorium.domain.models import Attempt, JobStatus, Run
 from actorium.domain.pricing import MIN_MEMORY_MBYTES
 from actorium.domain.queueing import Use, startable
 from actorium.engine.attempt import LiveRun
+from actorium.engine.clock_steps import ClockSteps
 from actorium.engine.parts import Parts
 from actorium.kit import Tasks, forever
 from actorium.runtimes import Handle
@@ -36,6 +37,7 @@ class Supervisor:
         self._is_draining = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self._clock_steps = ClockSteps(parts.db, parts.clock, lambda: list(self._live.values()))
 
     async def start(self) -> None:
         """Attach to everything that was live when the last server ended, then begin to pick up runs."""
@@ -48,6 +50,7 @@ class Supervisor:
         self._tasks.spawn("pick up runs", forever("picking up runs", _RETRY_SECS, self._pick_up))
         self._tasks.spawn("notice requests", forever("noticing requests", _RETRY_SECS, self._notice_requests))
         self._tasks.spawn("clean up attempts", forever("cleaning up attempts", _RETRY_SECS, self._clean_up))
+        self._tasks.spawn("clock steps", forever("watching the clock", _RETRY_SECS, self._clock_steps.watch))
         self._tasks.spawn("reap orphans", forever("reaping orphans", _RETRY_SECS, self._reap))
 
     async def stop(self) -> None:
