@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from actorium.kit import new_id
 from actorium.runtimes.docker.engine import DockerEngine
 from e2e.conftest import platform_on
 from e2e.test_sdks import abort_in_the_middle, items, resurrected, sample
@@ -44,11 +46,11 @@ def says(platform: Platform, run_id: str, word: str) -> bool:
     return any(word in line for line in platform.log_lines(run_id))
 
 
-def on_engine(url: str, method: str, path: str, **params: str) -> Any:
+def on_engine(url: str, method: str, path: str, body: Any = None, **params: str) -> Any:
     async def call() -> Any:
         engine = DockerEngine(url)
         try:
-            return await engine.call(method, path, params=params)
+            return await engine.call(method, path, body, params=params)
         finally:
             await engine.close()
 
@@ -166,8 +168,19 @@ def test_a_server_that_is_killed_finds_its_containers_again(docker_url: str, tmp
         run_id = begin(platform, actor)
         wait_for(lambda: says(platform, run_id, "tick 5"))
         (container,) = containers_of(docker_url, run_id)
+        # One that the database does not know, as after a crash between start and commit.
+        labels = {
+            "com.actorium.installation": (platform.data_dir / "docker" / "installation").read_text(),
+            "com.actorium.attempt": (orphan := new_id()),
+            "com.apify.actRunId": new_id(),
+        }
+        config = {"Image": PYTHON, "Cmd": ["sleep", "600"], "Labels": labels}
+        on_engine(docker_url, "POST", "containers/create", config, name=f"actorium-{orphan}")
+        on_engine(docker_url, "POST", f"containers/actorium-{orphan}/start")
         platform.kill()
         platform.start()
+        filters = f'{{"label": ["com.actorium.attempt={orphan}"]}}'
+        wait_for(lambda: on_engine(docker_url, "GET", "containers/json", all="1", filters=filters) == [])
         before = platform.log_lines(run_id)
         wait_for(lambda: len(platform.log_lines(run_id)) > len(before) + 20)
         assert platform.run(run_id)["status"] == "RUNNING"
@@ -179,6 +192,47 @@ def test_a_server_that_is_killed_finds_its_containers_again(docker_url: str, tmp
         assert ticks == [f"tick {number}" for number in range(1, len(ticks) + 1)]
     finally:
         platform.stop()
+
+
+def test_a_container_reaches_the_server_and_nothing_else_of_the_machine(docker_platform: Platform) -> None:
+    code = """
+import json, os, socket, urllib.request
+from urllib.parse import urlsplit
+env = os.environ
+base, headers = env["APIFY_API_BASE_URL"], {"Authorization": "Bearer " + env["APIFY_TOKEN"]}
+store = f"{base}/v2/key-value-stores/{env['ACTOR_DEFAULT_KEY_VALUE_STORE_ID']}/records/"
+given = json.load(urllib.request.urlopen(urllib.request.Request(store + "INPUT", headers=headers)))
+def reach(host, port):
+    try:
+        socket.create_connection((host, port), 3).close()
+    except OSError as error:
+        return type(error).__name__
+    return "reached"
+gateway = urlsplit(base).hostname
+said = {
+    "server": reach(gateway, urlsplit(base).port),
+    "database": [reach(host, given["database"]) for host in (gateway, "127.0.0.1")],
+    "engine": [reach(gateway, port) for port in (2375, 2376)],
+    "files": [path for path in (given["socket"], "/var/run/docker.sock", given["data"]) if os.path.exists(path)],
+}
+body = json.dumps(said).encode()
+headers["Content-Type"] = "application/json"
+urllib.request.urlopen(urllib.request.Request(store + "OUTPUT", body, headers, method="PUT"))
+"""
+    # As a database listens by default.
+    with socket.create_server(("127.0.0.1", 0)) as database:
+        actor = docker_platform.build_actor("curious", program(code))
+        given = {
+            "database": database.getsockname()[1],
+            "socket": docker_platform.env["ACTORIUM_DOCKER_HOST"].removeprefix("unix://"),
+            "data": str(docker_platform.data_dir),
+        }
+        ended = docker_platform.ended(begin(docker_platform, actor, body=given))
+    assert ended["status"] == "SUCCEEDED", docker_platform.log_lines(ended["id"])
+    said = docker_platform.call("GET", f"/v2/key-value-stores/{ended['defaultKeyValueStoreId']}/records/OUTPUT")
+    assert said["server"] == "reached"
+    assert "reached" not in [*said["database"], *said["engine"]]
+    assert said["files"] == []
 
 
 def test_a_version_may_ask_for_containers_and_not_for_less(docker_platform: Platform, docker_url: str) -> None:
@@ -285,3 +339,31 @@ def test_runs_go_on_after_the_engine_was_restarted(failing: tuple[Engine, Platfo
     for live in (run_id, waiting):
         platform.call("POST", f"/v2/actor-runs/{live}/abort")
         assert platform.ended(live)["status"] == "ABORTED"
+
+
+def test_an_engine_that_is_killed_keeps_its_containers_or_moves_their_runs(failing: tuple[Engine, Platform]) -> None:
+    """With ``live-restore`` the next engine takes the containers over; without, it ends what it finds."""
+    engine, platform = failing
+    actor = platform.build_actor("kept", program(_TICKS))
+    run_id = begin(platform, actor)
+    wait_for(lambda: says(platform, run_id, "tick 3"))
+    (container,) = containers_of(engine.url, run_id)
+    engine.kill()
+    engine.start("--live-restore")
+    count = len(platform.log_lines(run_id))
+    wait_for(lambda: len(platform.log_lines(run_id)) > count + 20)
+    assert [found["Id"] for found in containers_of(engine.url, run_id)] == [container["Id"]]
+    run = platform.run(run_id)
+    assert (run["status"], run["stats"].get("migrationCount", 0)) == ("RUNNING", 0)
+    ticks = [line for line in platform.log_lines(run_id) if line.startswith("tick")]
+    assert ticks == [f"tick {number}" for number in range(1, len(ticks) + 1)]
+    assert (old := processes_of(run_id)) != []
+
+    engine.kill()
+    engine.start()
+    wait_for(lambda: platform.run(run_id)["stats"].get("migrationCount") == 1)
+    wait_for(lambda: len([line for line in platform.log_lines(run_id) if line == "tick 3"]) == 2)
+    assert set(old).isdisjoint(processes_of(run_id))
+    platform.call("POST", f"/v2/actor-runs/{run_id}/abort")
+    assert platform.ended(run_id)["status"] == "ABORTED"
+    assert processes_of(run_id) == []

@@ -23,6 +23,7 @@ import pytest
 
 from actorium.runtimes.docker.engine import DockerEngine
 from support.docker_images import ensure_images
+from support.platform import wait_for
 
 VARIABLE = "ACTORIUM_TEST_DOCKER"
 _CACHE = Path(__file__).parents[2] / ".cache" / "docker"
@@ -44,7 +45,7 @@ class Engine:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start it and wait until it answers."""
         dockerd = shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
         if dockerd is None:
@@ -52,7 +53,7 @@ class Engine:
         if os.geteuid() != 0:
             pytest.fail(f"--docker needs root to start an engine; set {VARIABLE} to the URL of a running one")
         command = [dockerd, "--data-root", str(self._data), "--exec-root", str(self.folder / "exec")]
-        command += ["-H", self.url, "--pidfile", str(self.folder / "pid"), "--log-level", "warn"]
+        command += ["-H", self.url, "--pidfile", str(self.folder / "pid"), "--log-level", "warn", *options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", start_new_session=True)
         asyncio.run(self._answers())
@@ -79,10 +80,34 @@ class Engine:
             self._process.wait(60)
             self._process = None
 
+    def kill(self) -> None:
+        """``kill -9``; its containers live on."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(60)
+        self._process = None
+        # Its containerd goes with it. The next engine would take one for alive that nobody has reaped yet.
+        pid_file = self.folder / "exec" / "containerd" / "containerd.pid"
+        wait_for(lambda: _is_over(int(pid_file.read_text())))
+        pid_file.unlink()
+
     def close(self) -> None:
-        """End it and remove its folder."""
+        """End it with all that is left of its containers, and remove its folder."""
+        if self._process is None:
+            # It was killed: only an engine can end its containers.
+            self.start()
         self.stop()
+        for line in Path("/proc/self/mounts").read_text().splitlines():
+            if (mount := line.split()[1]).startswith(str(self.folder)):
+                subprocess.run(["umount", "--lazy", mount], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _is_over(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 class _Session:

@@ -184,6 +184,7 @@ class DockerRuntime:
                 if self._limits_disk and "storage-opt" in error.message.lower():
                     # Only some storage drivers can; what the engine says of itself does not tell.
                     self._limits_disk = False
+                    _log.warning("the Docker engine cannot limit the disk space of runs: %s", _reason(error))
                     continue
                 raise StartError(f"The Actor's container cannot be created: {_reason(error)}") from error
 
