@@ -1,4 +1,4 @@
-"""Commands: up, serve, doctor, demo, settings, migrate, users, tokens."""
+"""Commands: up, serve, doctor, demo, settings, migrate, users, tokens; and those of ``exchange``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from rich.table import Table
 
 from actorium.app.opening import capacity_of, open_accounts, open_migrations
 from actorium.app.serving import ServerInfo, serve
+from actorium.cli.exchange import commands as exchange
 from actorium.cli.options import Config, DataDir, Set, console, fail, read_settings
 from actorium.domain.accounts import Role, UserLimits
 from actorium.domain.errors import ApiError
@@ -47,6 +48,7 @@ users = cyclopts.App(name="users", help="Add, list and remove users.")
 tokens = cyclopts.App(name="tokens", help="Create, list and revoke API tokens.")
 app.command(users)
 app.command(tokens)
+exchange.register(app)
 
 
 def main() -> None:

@@ -167,6 +167,8 @@ _RUN_OPTIONS = {
     "maxTotalChargeUsd": _bad_amount,
     "forcePermissionLevel": _bad_level,
 }
+RUN_OPTION_KEYS = tuple(_RUN_OPTIONS)
+"""What ``defaultRunOptions`` may have."""
 
 
 def merge_standby(current: dict[str, Any], given: object) -> dict[str, Any]:
