@@ -55,9 +55,10 @@ class Origins:
             raise BuildFailed(f"Sources of type {origin.source_type} are not known to this server.")
         text = gist_repository(origin.url) if origin.source_type == "GITHUB_GIST" else origin.url
         url = parse_git_url(text, self._git.mirrors)
-        runner = StepRunner(origin.build_id, folder / "home", write_log)
+        warnings = bytearray()
+        runner = StepRunner(origin.build_id, folder / "home", warnings.extend)
         key = self._private_key(origin.actor_id)
-        tree = await Repository(self._git, self._outbound, runner, folder, key, say).fetch(url)
+        tree = await Repository(self._git, self._outbound, runner, warnings, folder, key, say).fetch(url)
         return Sources(folder=tree, actor_path=url.folder)
 
     async def _archive(self, origin: Origin, path: Path, say: Callable[[str], None]) -> Sources:

@@ -61,6 +61,7 @@ class GitRules(msgspec.Struct, frozen=True):
 class Repository:
     """Fetches one repository with its submodules below ``folder``; ``say`` takes lines for the build's log.
 
+    ``warnings`` is where ``runner`` puts what ``git`` says beside its output: it may hold what no log should.
     ``private_key`` is what ssh hosts know the Actor by.
     """
 
@@ -69,6 +70,7 @@ class Repository:
         rules: GitRules,
         outbound: Outbound,
         runner: StepRunner,
+        warnings: bytearray,
         folder: Path,
         private_key: str,
         say: Callable[[str], None],
@@ -76,6 +78,7 @@ class Repository:
         self._rules = rules
         self._outbound = outbound
         self._runner = runner
+        self._warnings = warnings
         self._folder = folder
         self._private_key = private_key
         self._say = say
@@ -244,11 +247,12 @@ class Repository:
 
     async def _git(self, env: dict[str, str], cwd: Path, *words: str) -> str:
         """The output of a ``git`` command. Raises ``_GitError``."""
+        self._warnings.clear()
         code, output = await self._runner.run(["git", *words], cwd, env, keep_output=True)
-        text = output.decode(errors="replace").strip()
         if code != 0:
+            text = (self._warnings + output).decode(errors="replace").strip()
             raise _GitError(f"git {words[0]} failed: {self._without_secrets(text) or f'exit code {code}'}", text)
-        return text
+        return output.decode(errors="replace").strip()
 
     def _without_secrets(self, text: str) -> str:
         for secret in self._secrets:
