@@ -197,8 +197,11 @@ async def test_bad_parameters_are_refused_by_name(server: StorageServer, query: 
 async def test_large_reads_stream_in_pages(server: StorageServer) -> None:
     dataset = await new_dataset(server)
     pad = "x" * 10_000
-    for start in range(0, 400, 100):
-        await push(server, dataset, [{"n": n, "pad": pad} for n in range(start, start + 100)])
+    for start, end in ((0, 100), (100, 350), (350, 400)):  # the second one is large enough for a blob
+        await push(server, dataset, [{"n": n, "pad": pad} for n in range(start, end)])
+    whole = await server.request("GET", f"/v2/datasets/{dataset}/items?format=jsonl")
+    assert whole.headers["Content-Length"] == str(len(whole.body))
+    assert [json.loads(line)["n"] for line in whole.body.splitlines()] == list(range(400))
     answer = await server.request("GET", f"/v2/datasets/{dataset}/items?offset=50&limit=300")
     assert answer.headers["Content-Length"] is None
     assert [item["n"] for item in json.loads(answer.body)] == list(range(50, 350))

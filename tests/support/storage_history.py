@@ -77,7 +77,7 @@ class Client(threading.Thread):
 
     def _push(self, name: str) -> None:
         # The last one is so large that it goes into a blob.
-        count, length = self._random.choice([(1, 50), (1, 50), (2, 50), (40, 50), (500, 50), (3, 400_000)])
+        count, length = self._random.choice([(1, 50), (1, 50), (2, 50), (40, 50), (500, 50), (3, 800_000)])
         items = [{"push": name, "n": number, "of": count, "text": "x" * length} for number in range(count)]
         self.history.open_pushes[name] = count
         body = items if count > 1 else items[0]

@@ -29,8 +29,8 @@ from actorium.storage.db import Database, Tx
 _THREAD_BYTES = 256 * 1024
 """Larger pushes are parsed in a thread, so that others are answered meanwhile."""
 
-_BLOB_BYTES = 1024 * 1024
-"""Pushes from this size on go into a blob instead of twice through the database's log."""
+_BLOB_BYTES = 2 * 1024 * 1024
+"""Pushes from this size on go into a blob: what is not written twice outweighs three more flushes to disk."""
 
 _SCHEMAS = 1000
 """How many schemas are kept in memory."""

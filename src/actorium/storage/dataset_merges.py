@@ -22,6 +22,9 @@ _MERGE_FROM = 64
 _BLOB_BYTES = 4 * 1024 * 1024
 """Items of this size are worth a blob; what follows them joins up to ``_MOST_BLOB_BYTES``."""
 
+_CLOSED_BLOB_BYTES = 1024 * 1024
+"""The same between two blobs, where nothing can follow."""
+
 _MOST_BLOB_BYTES = 8 * 1024 * 1024
 _HEADS = 4096
 
@@ -75,7 +78,7 @@ async def plan(tx: Tx, dataset_id: str) -> Settled | Join | Move | None:
     settled = merged_index
     for region, is_closed in _regions(heads):
         group = next(_groups(region, _MOST_BLOB_BYTES))
-        if _size(group) >= _BLOB_BYTES:
+        if _size(group) >= (_CLOSED_BLOB_BYTES if is_closed else _BLOB_BYTES):
             return Move(merged_index, group)
         if len(region) >= _MERGE_FROM:
             for small in _groups(region, BLOCK_BYTES):
