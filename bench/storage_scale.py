@@ -2,7 +2,7 @@
 
 Pages deep in a dataset of 10,000,000 items, exports of a dataset of 1 GB beside a copy of as many bytes through
 bare Starlette, a queue of 1,000,000 requests beside queues of 1,000, and 16 clients that lock one queue's requests.
-``BENCH_SCALE`` shrinks or grows all of it.
+``BENCH_SCALE`` shrinks or grows all of it, ``BENCH_ONLY`` names the parts to measure.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from servers import TOKEN, Server, for_each_database
 from storages import batches, filled_queue, new, queue_request
 
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))
+ONLY = os.environ.get("BENCH_ONLY", "")
 ROUNDS = 7
 SMALL = 1000
 
@@ -156,14 +157,15 @@ def many_lockers(server: Server) -> None:
 
 def measure(ours: Server, floor: Server) -> None:
     """Everything."""
-    parts: list[Callable[[], None]] = [
-        lambda: many_lockers(ours),
-        lambda: large_queue(ours, floor),
-        lambda: deep_pages(ours),
-        lambda: exports(ours, floor),
-    ]
-    for part in parts:
-        part()
+    parts: dict[str, Callable[[], None]] = {
+        "lockers": lambda: many_lockers(ours),
+        "queue": lambda: large_queue(ours, floor),
+        "pages": lambda: deep_pages(ours),
+        "exports": lambda: exports(ours, floor),
+    }
+    for name, part in parts.items():
+        if not ONLY or name in ONLY.split(","):
+            part()
 
 
 if __name__ == "__main__":
