@@ -5,8 +5,6 @@ What the methods mean is proved by the other tests; here none is forgotten, also
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -16,51 +14,12 @@ import pytest
 from apify_client._status_message_watcher import StatusMessageWatcherBase
 from apify_client.errors import ApifyApiError
 
+from support.client_actor import FILES, PRICES
 from support.client_methods import Method, Recorded, methods_of
-from support.platform import TOKEN, Platform, python_actor, wait_for
+from support.platform import TOKEN, Platform, wait_for
 from support.stock_clients import FORMS, stock_clients
 
 pytestmark = [pytest.mark.xdist_group("client"), pytest.mark.timeout(200)]
-
-_CODE = """
-import json, os, time, urllib.request
-base, token = os.environ["APIFY_API_BASE_URL"], os.environ["APIFY_TOKEN"]
-
-def call(method, path, body=None):
-    headers = {"Authorization": "Bearer " + token, "Content-Type": "application/json"}
-    return urllib.request.urlopen(urllib.request.Request(base + path, body, method=method, headers=headers)).read()
-
-store, dataset = os.environ["ACTOR_DEFAULT_KEY_VALUE_STORE_ID"], os.environ["ACTOR_DEFAULT_DATASET_ID"]
-given = json.loads(call("GET", f"/v2/key-value-stores/{store}/records/INPUT"))
-call("POST", f"/v2/datasets/{dataset}/items", b'[{"n": 1}, {"n": 2}]')
-call("PUT", f"/v2/key-value-stores/{store}/records/TOKEN", json.dumps(token).encode())
-print("ready")
-time.sleep(600 if given.get("wait") else 0)
-"""
-_INPUT_SCHEMA = {
-    "title": "Input",
-    "type": "object",
-    "schemaVersion": 1,
-    "properties": {"wait": {"title": "Wait", "type": "boolean", "description": "For ever", "editor": "checkbox"}},
-}
-_DEFINITION = {
-    "actorSpecification": 1,
-    "name": "methods",
-    "version": "0.1",
-    "input": _INPUT_SCHEMA,
-    "storages": {
-        "dataset": {"actorSpecification": 1, "fields": {}, "views": {"all": {"title": "All", "transformation": {}}}}
-    },
-}
-_PRICES = {
-    "pricingModel": "PAY_PER_EVENT",
-    "apifyMarginPercentage": 0.2,
-    "createdAt": "2020-01-01T00:00:00.000Z",
-    "startedAt": "2100-01-01T00:00:00.000Z",
-    "pricingPerEvent": {
-        "actorChargeEvents": {"seen": {"eventTitle": "Seen", "eventDescription": "A page", "eventPriceUsd": 0.1}}
-    },
-}
 
 
 class Story:
@@ -99,7 +58,7 @@ def test_every_method_works(story: Story, monkeypatch: pytest.MonkeyPatch, reque
 
 def actors_and_versions(story: Story) -> str:
     client = story.client
-    files = {**python_actor(_CODE), ".actor/actor.json": json.dumps(_DEFINITION)}
+    files = FILES
     sources = [{"name": name, "format": "TEXT", "content": text} for name, text in files.items()]
     made = client.actors().create(
         name=story.name,
@@ -238,10 +197,8 @@ class Heard:
 def charging(story: Story, actor_id: str) -> None:
     """Only a run's own token may charge; it is only used while the run lives."""
     client, actor = story.client, story.client.actor(actor_id)
-    soon = dt.datetime.now(dt.UTC) + timedelta(milliseconds=300)
-    priced = actor.update(pricing_infos=[{**_PRICES, "startedAt": soon.isoformat()}])
+    priced = actor.update(pricing_infos=[PRICES])
     assert priced.pricing_infos[0].pricing_model == "PAY_PER_EVENT"
-    wait_for(lambda: dt.datetime.now(dt.UTC) > soon)
     run = client.run(actor.start(run_input={"wait": True}, memory_mbytes=128).id)
     wait_for(lambda: "ready" in (run.log().get() or ""))
     token = run.key_value_store().get_record("TOKEN")["value"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.client_actor import FILES, PRICES
 from support.platform import TOKEN, Platform, python_actor
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
@@ -28,6 +29,17 @@ def test_storages_with_every_option(platform: Platform, node_modules: Path, kind
     run = platform.ended(platform.call("POST", f"/v2/actors/{actor}/runs?memory=128", {"text": "input"})["id"])
     script = _SCRIPT.parent / "javascript_storages" / f"{kind}.mjs"
     command = ["node", str(script), platform.url, TOKEN, str(node_modules.parent), actor, run["id"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all calls answered as expected" in done.stdout
+
+
+def test_every_method(platform: Platform, node_modules: Path) -> None:
+    described = {"title": "Methods", "categories": ["OTHER"], "isPublic": True}
+    actor = platform.build_actor("js-methods", FILES, **described)
+    platform.call("PUT", f"/v2/actors/{actor}", {"pricingInfos": [PRICES]})
+    script = _SCRIPT.parent / "javascript_methods.mjs"
+    command = ["node", str(script), platform.url, TOKEN, str(node_modules.parent), actor]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all calls answered as expected" in done.stdout
