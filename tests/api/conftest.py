@@ -28,7 +28,7 @@ from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
 from actorium.storage.blobs import LocalBlobs
 from actorium.storage.db import Database, Tx
-from fakes.accounts import USERS, Accounts, NoAuditLog, NoScopes
+from fakes.accounts import USERS, Accounts, NoAuditLog, NoScopes, NoSessions
 from support.checked import CheckedProgram
 from support.program import Program
 from support.storage_server import StorageServer
@@ -103,7 +103,7 @@ async def server(tmp_path: Path, database: Database) -> AsyncIterator[StorageSer
     routes += _aliases(routes, resolve_run)
     found.routes = routes
     access = Access(Accounts(), clock, b"k" * 32)
-    api = Api(routes, access, None, reads.usage.add_transfer, NoScopes(), NoAuditLog())
+    api = Api(routes, access, None, reads.usage.add_transfer, NoScopes(), NoSessions(), NoAuditLog())
     uvicorn_server = uvicorn.Server(uvicorn.Config(api, lifespan="off", log_config=None, http=Connection))
     serving = asyncio.create_task(uvicorn_server.serve(sockets=[sock]))
     yield found

@@ -22,7 +22,7 @@ from actorium.domain.models import User
 from actorium.kit import SystemClock
 from actorium.services.access import Access, Principal, RunOwner, TokenOwner, hash_token
 from actorium.storage.logs import LogStore
-from fakes.accounts import NoAuditLog, NoScopes
+from fakes.accounts import NoAuditLog, NoScopes, NoSessions
 
 AT_MS = 1_788_167_605_123
 STAMP = "2026-08-31T09:13:25.123Z "
@@ -71,7 +71,7 @@ class Server:
         self.port: int = self.listener.getsockname()[1]
         access = Access(Accounts(), SystemClock(), b"k" * 32)
         routes = Logs(self.store, self.jobs).routes()
-        self.api = Api(routes, access, None, lambda _caller, _bytes: None, NoScopes(), NoAuditLog())
+        self.api = Api(routes, access, None, lambda _caller, _bytes: None, NoScopes(), NoSessions(), NoAuditLog())
         self.client = ApifyClientAsync(TOKEN, api_url=f"http://127.0.0.1:{self.port}", max_retries=0)
 
     async def request(self, target: str, method: str = "GET", token: str | None = TOKEN) -> asyncio.StreamReader:

@@ -21,10 +21,10 @@ REFUSED = (403, "insufficient-permissions")
 REQUEST_ID = request_id("a")
 REQUEST = {"url": "http://a.example", "uniqueKey": "a"}
 
-OPEN = re.compile(r"users_me_get|user_get|store_get|actorium_health_get|tools_.*")
+OPEN = re.compile(r"users_me_get|user_get|store_get|actorium_health_get|actorium_signIn_.*|tools_.*")
 NEVER = re.compile(
     r"actors_post|actor_(put|delete)|actor_version_(put|post|delete)|actor_versions_post|actor_version_envVars?_(post|put)"
-    r"|actor_version_envVar_delete|users_me_limits_put|actorium_(?!runs_abort_post|run_migrate_post|health_get).*"
+    r"|actor_version_envVar_delete|users_me_limits_put|actorium_(?!runs_abort_post|run_migrate_post|health_get|signIn_).*"
     r"|actor(Task)?_runs_last_metamorph_post"
 )
 NEEDS: dict[str, dict[str, list[str]]] = {

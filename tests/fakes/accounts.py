@@ -44,6 +44,16 @@ class NoScopes:
         raise AssertionError(operation_id)
 
 
+class NoSessions:
+    """Nobody signs in with a browser."""
+
+    def token_of(self, cookie: str) -> str | None:
+        return None
+
+    def is_own_page(self, token: str, csrf_token: str) -> bool:
+        return False
+
+
 class NoAuditLog:
     """Nothing is written down."""
 

@@ -47,7 +47,12 @@ class Program(Wire):
         await self.platform.logs.start()
         # A call that waits for the clock must not keep a failed test from ending.
         config = uvicorn.Config(
-            self.platform.application, lifespan="off", log_config=None, http="httptools", timeout_graceful_shutdown=1
+            self.platform.application,
+            lifespan="off",
+            log_config=None,
+            http="httptools",
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))

@@ -73,7 +73,7 @@ class AccountRoutes:
             "isPaying": True,
             "proxy": {"password": "", "groups": []},
             "effectivePlatformFeatures": {name: _feature(name) for name in _FEATURES},
-            "profile": _profile(user),
+            "profile": profile_of(user),
             # Without a plan the Python SDK takes the answer for another user's and fails on the proxy's password.
             "plan": self._plan(await self._limits.allowed(user.id)),
         }
@@ -84,7 +84,7 @@ class AccountRoutes:
     async def get(self, call: Call) -> Response:
         """What everybody may know of a user."""
         user = await self._users.get_user(call.path["userId"])
-        return data_response({"username": user.username, "profile": _profile(user)})
+        return data_response({"username": user.username, "profile": profile_of(user)})
 
     async def limits(self, call: Call) -> Response:
         """What the server allows, and what the caller uses of it."""
@@ -202,7 +202,8 @@ def _items(quantities: Quantities, prices: Prices) -> dict[str, dict[str, Any]]:
     return {name: {"quantity": count, "baseAmountUsd": costs[name]} for name, count in shown(quantities).items()}
 
 
-def _profile(user: User) -> dict[str, Any]:
+def profile_of(user: User) -> dict[str, Any]:
+    """A user's public profile."""
     # The CLI reads profile.name without a check.
     unknown = ("bio", "pictureUrl", "githubUsername", "websiteUrl", "twitterUsername")
     return {"name": user.username, **dict.fromkeys(unknown)}

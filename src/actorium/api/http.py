@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
+from http.cookies import CookieError, SimpleCookie
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -29,6 +30,9 @@ from actorium.services.token_scopes import Asked
 _log = structlog.get_logger("actorium.api")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _FIRST_ERROR = 400
+SESSION_COOKIE = "actorium_session"
+SESSION_OPERATION = "actorium_session_get"
+CSRF_HEADER = "x-actorium-csrf"
 _DENIALS = frozenset({401, 403, 404})
 _PRINCIPAL = "actorium.principal"
 
@@ -54,7 +58,17 @@ _PREFLIGHT = {
 class Call:
     """One request as handlers see it: path values, query, caller, body."""
 
-    __slots__ = ("_body", "_public_base_url", "headers", "path", "principal_or_none", "query", "request", "route")
+    __slots__ = (
+        "_body",
+        "_public_base_url",
+        "headers",
+        "path",
+        "principal_or_none",
+        "query",
+        "request",
+        "route",
+        "session_token",
+    )
 
     def __init__(
         self,
@@ -73,6 +87,7 @@ class Call:
         self.principal_or_none: Principal | None = None
         self._public_base_url = public_base_url
         self._body: bytes | None = None
+        self.session_token: str | None = None
 
     @property
     def public_base_url(self) -> str:
@@ -240,6 +255,18 @@ class Gate(Protocol):
         ...
 
 
+class Sessions(Protocol):
+    """What browsers' sessions are made of."""
+
+    def token_of(self, cookie: str) -> str | None:
+        """The token in a session's cookie; ``None`` if this server did not sign it."""
+        ...
+
+    def is_own_page(self, token: str, csrf_token: str) -> bool:
+        """Whether a call with the cookie of ``token`` comes from a page that could read the session."""
+        ...
+
+
 class AuditLog(Protocol):
     """The part of the audit log that calls need."""
 
@@ -262,10 +289,12 @@ class Api:
         public_base_url: str | None,
         add_transfer: Callable[[Principal, int], None],
         gate: Gate,
+        sessions: Sessions,
         audit_log: AuditLog,
     ) -> None:
         self.router = Router(routes)
         self._gate = gate
+        self._sessions = sessions
         self._audit_log = audit_log
         self._changes = frozenset(
             route.operation_id for route in self.router.routes if is_change(route.method, route.operation_id)
@@ -346,6 +375,8 @@ class Api:
         path = dict(zip(names, values, strict=True))
         call = Call(request, headers, route, path, query, self._public_base_url)
         token = bearer_token(headers) or query.get("token")
+        if not token and "cookie" in headers:
+            token = call.session_token = self._session_token(headers, route)
         if token:
             call.principal_or_none = scope[_PRINCIPAL] = await self._access.authenticate(token)
         elif not route.public:
@@ -357,6 +388,14 @@ class Api:
         if not route.verbatim and method != "HEAD":
             await compress(response, headers.get("accept-encoding"))
         return response
+
+    def _session_token(self, headers: dict[str, str], route: Route) -> str | None:
+        """The token of a browser's session. Any page can make a browser send the cookie, so that alone only shows
+        who is signed in, which no other page can read."""
+        token = self._sessions.token_of(cookie_of(headers, SESSION_COOKIE))
+        if token is None or route.operation_id == SESSION_OPERATION:
+            return token
+        return token if self._sessions.is_own_page(token, headers.get(CSRF_HEADER, "")) else None
 
     async def _handle(self, call: Call) -> Response:
         """What the handler answers, if the caller's token may ask for it.
@@ -414,6 +453,15 @@ def bearer_token(headers: dict[str, str]) -> str | None:
     """The token of the ``Authorization`` header."""
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def cookie_of(headers: dict[str, str], name: str) -> str:
+    """A cookie of a request; empty if there is none."""
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(name)
+    except CookieError:
+        return ""
+    return "" if found is None else found.value
 
 
 def _without_body(response: Response) -> Response:

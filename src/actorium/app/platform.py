@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, cast
+
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from actorium.api import health as health_api
 from actorium.api.account import AccountRoutes
@@ -17,6 +20,7 @@ from actorium.api.charging import ChargeRoutes
 from actorium.api.datasets import DatasetRoutes
 from actorium.api.event_resources import EventResources
 from actorium.api.http import Api, Route, mount
+from actorium.api.identity_headers import IdentityHeaders
 from actorium.api.inputs import InputRoutes
 from actorium.api.key_value_stores import KeyValueStoreRoutes
 from actorium.api.logs import Logs
@@ -27,6 +31,7 @@ from actorium.api.run_shapes import RunShapes
 from actorium.api.run_sync import RunSync
 from actorium.api.runs import RunRoutes
 from actorium.api.schedules import ScheduleRoutes
+from actorium.api.sign_in import SignInRoutes
 from actorium.api.store import StoreRoutes
 from actorium.api.tasks import TaskRoutes
 from actorium.api.tokens import TokenRoutes
@@ -81,6 +86,7 @@ from actorium.services.jobs import Jobs
 from actorium.services.key_value_stores import KeyValueStores
 from actorium.services.limits import Limits
 from actorium.services.metamorph import Metamorphs
+from actorium.services.oidc import OidcProvider
 from actorium.services.queueing import Queueing
 from actorium.services.record_values import decoded_chunks
 from actorium.services.request_queues import RequestQueues
@@ -92,6 +98,7 @@ from actorium.services.run_starts import RunStarts
 from actorium.services.run_stops import PlatformStops
 from actorium.services.runs import Runs
 from actorium.services.schedules import Schedules
+from actorium.services.sign_in import SignIn, SignInRules
 from actorium.services.standby import Standby
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages
@@ -285,19 +292,43 @@ class Platform:
                 self.webhooks.get_dispatch,
             ),
         )
+        provider = None
+        if settings.oidc_issuer_url:
+            provider = OidcProvider(
+                settings.oidc_issuer_url,
+                settings.oidc_client_id,
+                settings.oidc_client_secret,
+                settings.oidc_scopes,
+                clock,
+            )
+        rules = SignInRules(
+            settings.sign_in_groups, settings.admin_groups, settings.oidc_groups_claim, settings.session_hours
+        )
+        self.sign_in = SignIn(self.db, clock, self.accounts, key, provider, rules)
         self.api = Api(
             self._routes(Versions(self.db, clock, vault), addresses, keys),
             self.access,
             settings.public_base_url,
             self.reads.usage.add_transfer,
             self.scopes,
+            self.sign_in,
             self.audit_log,
         )
         self.proxy = Proxy()
         standby = Standby(self.db, clock, self.actors, self.tasks, self.starts, settings.max_concurrent_runs)
         self.standby_servers = StandbyServers(standby, self.access, self.proxy, self.signals)
         router = WebRouter(addresses, RunWebServers(WebServers(self.db), self.proxy), self.standby_servers)
-        self.application = mount(self.api, self.events, _no_lifespan, router.find)
+        application = mount(self.api, self.events, _no_lifespan, router.find)
+        # The inner one takes the client's address from X-Forwarded-For, the outer one needs the connection's own.
+        forwarded: Any = ProxyHeadersMiddleware(
+            cast("Any", application), os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+        )
+        self.application = IdentityHeaders(
+            forwarded,
+            settings.sign_in_header,
+            settings.sign_in_groups_header,
+            settings.sign_in_proxies,
+        )
 
     def _routes(self, versions: Versions, addresses: WebAddresses, keys: DeploymentKeys) -> list[Route]:
         logs = Logs(self.logs, Jobs(self.db, self.runs, self.builds))
@@ -329,6 +360,9 @@ class Platform:
             *AccountRoutes(self.accounts, limits, self.reads.usage, self.budgets).routes(),
             *TokenRoutes(self.accounts, self.scopes).routes(),
             *AuditLogRoutes(self.audit_log).routes(),
+            *SignInRoutes(
+                self.sign_in, self.accounts, self.audit_log, by_header=bool(self.settings.sign_in_header)
+            ).routes(),
             *ActorRoutes(self.actors, addresses, versions, keys).routes(),
             *ToolRoutes(self.tools).routes(),
             *ApprovalRoutes(Approvals(self.db, self.clock), self.actors).routes(),

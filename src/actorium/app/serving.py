@@ -110,6 +110,7 @@ async def _serve(
             ws_max_size=MAX_MESSAGE_BYTES,
             timeout_graceful_shutdown=3,
             server_header=False,
+            proxy_headers=False,  # Platform.application does that
         )
     )
     server.on_started = lambda: platform.doors.attach(server, settings.host, port)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,17 @@ class Settings(msgspec.Struct, frozen=True):
     max_record_mbytes: int
     webhook_dispatch_days: int
     audit_log_days: int
+    oidc_issuer_url: str
+    oidc_client_id: str
+    oidc_client_secret: str
+    oidc_scopes: str
+    oidc_groups_claim: str
+    sign_in_groups: frozenset[str]
+    admin_groups: frozenset[str]
+    sign_in_header: str
+    sign_in_groups_header: str
+    sign_in_proxies: tuple[IPv4Network | IPv6Network, ...]
+    session_hours: float
     private_addresses: str
     unnamed_storage_days: int
     usage_prices_usd: dict[str, float]

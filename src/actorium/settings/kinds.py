@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,23 @@ def domain(text: str) -> str:
     if text and not re.fullmatch(r"[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*", text):
         raise ValueError
     return text.lower()
+
+
+def names(text: str) -> frozenset[str]:
+    """Names between commas."""
+    return frozenset(filter(None, (part.strip() for part in text.split(","))))
+
+
+def header(text: str) -> str:
+    """The name of a header, or nothing."""
+    if text and not re.fullmatch(r"[A-Za-z0-9-]+", text):
+        raise ValueError
+    return text
+
+
+def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses, or networks such as 10.0.0.0/8, between commas."""
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def port_range(text: str) -> tuple[int, int]:

@@ -32,6 +32,15 @@ CREATE TABLE tokens (
 );
 CREATE INDEX tokens_by_user ON tokens (user_id, created_at);
 
+-- Accounts with identity providers whose users have signed in.
+CREATE TABLE user_identities (
+  issuer TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  PRIMARY KEY (issuer, subject)
+);
+CREATE INDEX user_identities_by_user ON user_identities (user_id);
+
 -- What tokens with a scope have created. restricts: a run that is bound to the token's scope.
 CREATE TABLE token_claims (
   resource_id TEXT NOT NULL,
