@@ -119,7 +119,7 @@ BODIES: dict[str, Any] = {
 
 
 async def call(program: Program, token: str, route: Route, values: dict[str, str]) -> Answer:
-    path = re.sub(r"\{(\w+)\}", lambda found: values[found[1]], route.path)
+    path = re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], "x" * 17), route.path)
     body = BODIES.get(re.sub(r"^(actorRun_|actor_runs_last_|actorTask_runs_last_)", "", route.operation_id))
     if body is None and route.method in ("PUT", "POST") and "record" not in route.operation_id:
         body = {}
@@ -169,7 +169,8 @@ async def test_every_route_asks_a_scope_for_the_right_it_needs(program: Program)
         if key not in tokens:
             tokens[key] = await token_of(program, {"account": needs})
         allowed = await call(program, tokens[key], route, values)
-        assert allowed.status not in (401, 500), (route.operation_id, allowed.body)
+        assert allowed.status < 500, (route.operation_id, allowed.body)
+        assert b"token-not-provided" not in allowed.body, (route.operation_id, allowed.body)
         if route.operation_id != "PostChargeRun":  # which is for the run itself alone
             assert b"insufficient-permissions" not in allowed.body, (route.operation_id, allowed.body)
             assert route.method != "HEAD" or allowed.status != 403, route.operation_id
