@@ -248,6 +248,8 @@ async def test_the_limit(checked: CheckedProgram) -> None:
     for _ in range(MAX_SCHEDULES):
         await checked.ask("POST", "/schedules")
     assert error(await checked.send("POST", "/schedules")) == (403, "too-many-schedules")
+    limits = await checked.ask("GET", "/users/me/limits")
+    assert limits["limits"]["maxScheduleCount"] == limits["current"]["scheduleCount"] == MAX_SCHEDULES
 
 
 async def test_a_deleted_actor_or_task_takes_its_actions_along(checked: CheckedProgram) -> None:

@@ -44,6 +44,17 @@ def test_users_see_only_their_own_and_leave_nothing(tmp_path: Path) -> None:
         with pytest.raises(Refused):
             platform.call("DELETE", f"/v2/key-value-stores/{store['id']}")
 
+        scope = json.dumps({"account": {"keyValueStores": ["READ"]}})
+        scoped = platform.cli("tokens", "create", "berta", "--scope", scope).strip()
+        assert platform.call("GET", "/v2/key-value-stores", token=scoped)["total"] == 1
+        with pytest.raises(Refused) as refused:
+            platform.call("GET", "/v2/datasets", token=scoped)
+        assert refused.value.type == "insufficient-permissions"
+        platform.cli("users", "role", "berta", "ADMIN")
+        log = platform.call("GET", "/actorium/audit-log", token=token)["items"]
+        assert {"user.create", "user.set-role", "token.create"} <= {one["action"] for one in log}
+        assert "actorium users role" in {one["operation"] for one in log}
+
         platform.cli("tokens", "revoke", token)
 
         def is_revoked() -> bool:

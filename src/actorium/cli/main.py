@@ -260,7 +260,7 @@ def remove_user(username: str, *, data_dir: DataDir = None, config: Config = Non
 
 @users.command(name="role")
 def set_role(username: str, role: Role, *, data_dir: DataDir = None, config: Config = None, set_: Set = None) -> None:
-    """Make a user an administrator, who sees the whole audit log and handles users, or an ordinary user again."""
+    """Make a user an administrator, who sees the whole audit log, or an ordinary user again."""
     _with_accounts(read_settings(config, set_, data_dir=data_dir), lambda accounts: accounts.set_role(username, role))
     console.print(f"User {username} is {role.value} now.", highlight=False)
 

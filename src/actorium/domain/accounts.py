@@ -11,7 +11,7 @@ from actorium.domain.token_scopes import TokenScope
 
 
 class Role(StrEnum):
-    """What a user may do of others': nothing, or read the whole audit log and handle users."""
+    """What a user may do of others': nothing, or read the whole audit log."""
 
     USER = "USER"
     ADMIN = "ADMIN"

@@ -9,12 +9,13 @@ import msgspec
 from actorium.domain.accounts import UserLimits
 from actorium.domain.actors import MAX_ACTORS
 from actorium.domain.queueing import Capacity, Use
+from actorium.domain.schedules import MAX_SCHEDULES
 from actorium.domain.tasks import MAX_TASKS
 from actorium.domain.usage import UsageService, compute_units_of
 from actorium.kit import Clock
 from actorium.services.access import Principal
 from actorium.services.usage import Usage
-from actorium.storage import catalog, run_queue, tasks, user_limits
+from actorium.storage import catalog, run_queue, schedules, tasks, user_limits
 from actorium.storage.db import Database, Tx
 
 
@@ -30,6 +31,7 @@ class InUse(msgspec.Struct, frozen=True):
     set: UserLimits
     actor_count: int
     task_count: int
+    schedule_count: int
     month_compute_units: float
     month_external_bytes: int
     month_usage_usd: float
@@ -45,6 +47,7 @@ class Limits:
         self._capacity = capacity
         self.max_actors = MAX_ACTORS
         self.max_tasks = MAX_TASKS
+        self.max_schedules = MAX_SCHEDULES
 
     async def allowed(self, user_id: str) -> Use:
         """What a user's runs may hold at once."""
@@ -69,6 +72,7 @@ class Limits:
                 set=own,
                 actor_count=await catalog.count_actors(tx, principal.user_id),
                 task_count=await tasks.count_tasks(tx, principal.user_id),
+                schedule_count=len(await schedules.taken_names(tx, principal.user_id)),
                 month_compute_units=units,
                 month_external_bytes=used.get(UsageService.DATA_TRANSFER_EXTERNAL_GBYTES, 0),
                 month_usage_usd=float(self._usage.prices.total(used)),

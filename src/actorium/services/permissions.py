@@ -68,8 +68,6 @@ USER_OPERATIONS = frozenset(
         "actorium_token_delete",
         "actorium_token_rotate_post",
         "actorium_auditLog_get",
-        "actorium_users_get",
-        "actorium_user_put",
         "actorium_session_delete",
     }
 )
