@@ -1,7 +1,7 @@
 """Builds and runs an Actor of every shape on this machine and writes docs/templates.md.
 
-``python tests/templates/build_all.py [--keep FOLDER] [name ...]``: with names, only these, and no page is written.
-Needs the package registries, Node.js and, for the browser shapes, Chromium with its driver; takes a quarter of an hour.
+``python tests/templates/build_all.py [--keep FOLDER] [name ...]``: with names, only these are tried anew. Needs the
+package registries, Node.js and, for the browser shapes, Chromium with its driver; takes a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -34,36 +34,34 @@ and the same libraries, with a small program of our own. Written by `make templa
 class Result(msgspec.Struct, frozen=True):
     """What became of a shape. ``detail`` is a message where it did not run to its end."""
 
-    shape: Shape
+    name: str
     outcome: str
     detail: str
     build_secs: float
     again_secs: float
-    warnings: tuple[str, ...]
 
 
 def try_shape(server: Platform, shape: Shape) -> Result:
     """Build it twice and run it."""
     sources = [{"name": name, "format": "TEXT", "content": text} for name, text in shape.files().items()]
     version = {"versionNumber": "0.0", "sourceType": "SOURCE_FILES", "buildTag": "latest", "sourceFiles": sources}
-    name = shape.name.lower().replace(" ", "-")
+    name = f"{shape.name.lower().replace(' ', '-')}-{time.time_ns()}"[-60:]
     actor = server.call("POST", "/v2/actors", {"name": name, "versions": [version]})
     build, build_secs = _timed(lambda: _build(server, actor["id"]))
     lines = server.log_lines(build["id"])
-    warnings = tuple(line for line in lines if line.startswith("WARNING: ") and "skipped" not in line)
     if build["status"] != "SUCCEEDED":
         _show(lines)
-        return Result(shape, "refused", lines[-1].removeprefix("ACTOR: "), build_secs, 0, warnings)
+        return Result(shape.name, "refused", lines[-1].removeprefix("ACTOR: "), build_secs, 0)
     _, again_secs = _timed(lambda: _build(server, actor["id"]))
     run = server.call("POST", f"/v2/actors/{actor['id']}/runs?timeout=120&memory=2048", {"who": "world"})
     run = server.ended(run["id"], 180)
     items = server.call("GET", f"/v2/datasets/{run['defaultDatasetId']}/items")
     if run["status"] == "SUCCEEDED" and items == [{"answer": ANSWER}]:
-        return Result(shape, "built and ran", "", build_secs, again_secs, warnings)
+        return Result(shape.name, "built and ran", "", build_secs, again_secs)
     lines = server.log_lines(run["id"])
     _show(lines)
     said = [line for line in lines if "Error" in line] or lines or [""]
-    return Result(shape, "built, did not run", said[0], build_secs, again_secs, warnings)
+    return Result(shape.name, "built, did not run", said[0], build_secs, again_secs)
 
 
 def _show(lines: list[str]) -> None:
@@ -84,7 +82,7 @@ def _build(server: Platform, actor_id: str) -> dict[str, Any]:
 
 
 def _page(results: list[Result]) -> str:
-    official = [result for result in results if result.shape.official]
+    official = [result for result in results if _BY_NAME[result.name].official]
     count = {outcome: sum(result.outcome == outcome for result in official) for outcome in _OUTCOMES}
     text = (
         f"{_HEAD}Of {len(official)} templates, {count['built and ran']} built and ran, {count['refused']} were refused"
@@ -92,10 +90,11 @@ def _page(results: list[Result]) -> str:
     text += f" and {count['built, did not run']} built but did not run.\n\n"
     text += _table(official)
     text += "\n## Other package managers\n\nNo template uses these; official projects do.\n\n"
-    return text + _table([result for result in results if not result.shape.official])
+    return text + _table([result for result in results if not _BY_NAME[result.name].official])
 
 
 _OUTCOMES = ("built and ran", "refused", "built, did not run")
+_BY_NAME = {shape.name: shape for shape in SHAPES}
 
 
 def _table(results: list[Result]) -> str:
@@ -103,40 +102,42 @@ def _table(results: list[Result]) -> str:
     for result in results:
         again = f"{result.again_secs:.1f} s" if result.again_secs else ""
         message = result.detail.replace("|", "\\|")[:300]
-        rows.append(f"| {result.shape.name} | {result.outcome} | {result.build_secs:.0f} s | {again} | {message} |")
+        rows.append(f"| {result.name} | {result.outcome} | {result.build_secs:.0f} s | {again} | {message} |")
     return "\n".join(rows) + "\n"
 
 
+def _is_expected(result: Result) -> bool:
+    refused = _BY_NAME[result.name].refused
+    return (result.detail if refused else result.outcome).startswith(refused or "built and ran")
+
+
 def main() -> None:
+    """The script."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--keep", type=Path, help="a data directory whose package caches are used again")
+    parser.add_argument("names", nargs="*", help="shapes to try; none: all")
+    parser.add_argument("--keep", type=Path, help="a folder whose package caches and earlier results are used again")
     arguments = parser.parse_args()
-    shapes = [shape for shape in SHAPES if not arguments.names or shape.name in arguments.names]
     with tempfile.TemporaryDirectory(prefix="actorium-templates-") as temporary:
-        data_dir = arguments.keep or Path(temporary) / "data"
-        server = Platform(data_dir).start()
-        unexpected = 0
+        folder = (arguments.keep or Path(temporary)).absolute()
+        folder.mkdir(exist_ok=True, parents=True)
+        kept = folder / "results.json"
+        results = msgspec.json.decode(kept.read_bytes(), type=dict[str, Result]) if kept.exists() else {}
+        server = Platform(folder / "data").start()
         try:
             server.first_token()
-            results = []
-            for shape in shapes:
-                result = try_shape(server, shape)
-                results.append(result)
-                print(
-                    f"{shape.name}: {result.outcome} {result.build_secs:.1f} s, again {result.again_secs:.1f} s "
-                    f"{result.detail}",
-                    flush=True,
-                )
-                expected = shape.refused or "built and ran"
-                if not (result.detail if shape.refused else result.outcome).startswith(expected):
-                    unexpected += 1
-                    print(f"    expected: {expected}", flush=True)
+            for shape in SHAPES:
+                if arguments.names and shape.name not in arguments.names:
+                    continue
+                result = results[shape.name] = try_shape(server, shape)
+                print(f"{shape.name}: {result.outcome} {result.build_secs:.1f} s {result.detail}", flush=True)
+                kept.write_bytes(msgspec.json.encode(results))
         finally:
             server.stop()
-    if not arguments.names:
-        _PAGE.write_text(_page(results))
-    print(f"{len(results)} shapes, {unexpected} not as expected")
+    known = [results[shape.name] for shape in SHAPES if shape.name in results]
+    if len(known) == len(SHAPES):
+        _PAGE.write_text(_page(known))
+    unexpected = [result.name for result in known if not _is_expected(result)]
+    print(f"{len(known)} shapes; not as expected: {', '.join(unexpected) or 'none'}")
     sys.exit(1 if unexpected else 0)
 
 
