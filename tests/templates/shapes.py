@@ -130,7 +130,7 @@ TYPESCRIPT = (
         "ts-beeai-agent",
         lambda: js.typescript(
             js.BEEAI,
-            {**js.APIFY, "beeai-framework": "^0.1.0"},
+            {**js.APIFY, "beeai-framework": "^0.1.0", "zod": "^3.25.0"},
             manifest="package*.json .npmrc",
             more={".npmrc": "legacy-peer-deps=true\n"},
         ),

@@ -165,6 +165,8 @@ def _options(run: Run) -> dict[str, Any]:
     }
     if options.priority:
         shape["priority"] = options.priority
+    if options.debug is not None:
+        shape["debugPort"] = options.debug.port
     if options.max_items is not None:
         shape["maxItems"] = options.max_items
     if options.max_total_charge_usd is not None:

@@ -19,7 +19,7 @@ from actorium.api.start_keys import start_key
 from actorium.domain.actors import PERMISSION_LEVELS
 from actorium.domain.errors import ApiError, ErrorType, invalid
 from actorium.domain.inputs import RunInput
-from actorium.domain.models import Actor, GeneralAccess, JobStatus, Meta, Origin, Run
+from actorium.domain.models import Actor, Debug, GeneralAccess, JobStatus, Meta, Origin, Run
 from actorium.domain.webhook_bodies import ad_hoc_webhooks
 from actorium.services.access import Principal
 from actorium.services.queueing import Queueing
@@ -33,6 +33,7 @@ _STATUSES = frozenset(status.value for status in JobStatus)
 _ORIGINS = frozenset(origin.value for origin in Origin)
 _WORKFLOW_KEY = re.compile(r"[\x21-\x7e]{1,100}")
 """What is passed on to a run as ``APIFY_WORKFLOW_KEY``; the API gives it no form."""
+_LOWEST_PORT, _HIGHEST_PORT = 1024, 65_535
 _RUN_ACCESS = frozenset(access.value for access in GeneralAccess) - {GeneralAccess.ANYONE_WITH_NAME_CAN_READ.value}
 
 
@@ -83,7 +84,21 @@ def start_options(query: Query) -> StartOptions:
         priority=query.integer("priority"),
         force_permission_level=query.choice("forcePermissionLevel", PERMISSION_LEVELS),
         webhooks=ad_hoc_webhooks(query.text("webhooks") or ""),
+        debug=_debug(query),
     )
+
+
+def _debug(query: Query) -> Debug | None:
+    """``debugPort`` (0: a free one) and ``debugWait``, which the platform does not have."""
+    port, waits = query.integer("debugPort", minimum=0), query.flag("debugWait")
+    if port is not None and (port > _HIGHEST_PORT or 0 < port < _LOWEST_PORT):
+        raise invalid(
+            f"Query parameter debugPort has an invalid value {port}: it must be a port from {_LOWEST_PORT} to "
+            f"{_HIGHEST_PORT}, or 0 for a free one."
+        )
+    if port is None and waits:
+        raise invalid("Query parameter debugWait needs debugPort.")
+    return None if port is None else Debug(port, waits)
 
 
 FindRun = Callable[[Call], Awaitable[Run]]

@@ -11,6 +11,7 @@ from actorium.domain.queueing import Capacity, Use
 from actorium.kit import Signals, SystemClock
 from actorium.runtimes.docker import DockerEngine, EngineReport, examine
 from actorium.services.accounts import Accounts
+from actorium.services.dev_folders import DevFolders
 from actorium.services.run_migrations import RunMigrations
 from actorium.settings import Settings
 from actorium.storage.audit_log import AuditedDatabase
@@ -40,6 +41,17 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
     await db.start()
     try:
         yield Accounts(db, SystemClock())
+    finally:
+        await db.stop()
+
+
+@contextlib.asynccontextmanager
+async def open_dev_folders(settings: Settings) -> AsyncIterator[DevFolders]:
+    """The folders Actors are developed in, straight from the database."""
+    db = open_database(settings)
+    await db.start()
+    try:
+        yield DevFolders(db, SystemClock())
     finally:
         await db.stop()
 

@@ -81,6 +81,7 @@ from actorium.services.build_housekeeping import BuildHousekeeping
 from actorium.services.builds import Builds
 from actorium.services.charging import Charging
 from actorium.services.datasets import Datasets
+from actorium.services.dev_folders import DevBuilds
 from actorium.services.health import Health
 from actorium.services.jobs import Jobs
 from actorium.services.key_value_stores import KeyValueStores
@@ -179,7 +180,8 @@ class Platform:
             BudgetSettings(settings.max_monthly_usage_usd, settings.abort_runs_at_monthly_limit),
         )
         parts = (self.db, clock, self.signals, self.actors, self.builds, self.logs, self.charging, self.budgets)
-        self.starts = RunStarts(*parts, self.inputs, run_settings)
+        dev = DevBuilds(self.db, clock, self.builds)
+        self.starts = RunStarts(*parts[:4], dev, *parts[5:], self.inputs, run_settings)
         self.runs = Runs(*parts, run_settings)
         self.tasks = Tasks(self.db, clock, self.actors, self.builds, self.inputs, self.starts, self._abort_runs_of_task)
         self.migrations = RunMigrations(self.db, clock, self.signals, settings.requested_migration_window_secs)

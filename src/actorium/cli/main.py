@@ -1,4 +1,4 @@
-"""Commands: up, serve, doctor, demo, settings, migrate, users, tokens; and those of ``exchange``."""
+"""Commands: up, serve, doctor, demo, settings, migrate, users, tokens; and those of ``dev`` and ``exchange``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from rich.table import Table
 
 from actorium.app.opening import capacity_of, open_accounts, open_migrations
 from actorium.app.serving import ServerInfo, serve
+from actorium.cli.dev import dev
 from actorium.cli.exchange import commands as exchange
 from actorium.cli.options import Config, DataDir, Set, console, fail, read_settings
 from actorium.domain.accounts import Role, UserLimits
@@ -46,6 +47,7 @@ app = cyclopts.App(
 )
 users = cyclopts.App(name="users", help="Add, list and remove users.")
 tokens = cyclopts.App(name="tokens", help="Create, list and revoke API tokens.")
+app.command(dev)
 app.command(users)
 app.command(tokens)
 exchange.register(app)

@@ -131,8 +131,27 @@ DEFAULT_TAG = "latest"
 """The tag of the build that runs use where neither they nor their Actor say."""
 
 
+class Debug(msgspec.Struct, frozen=True):
+    """A debugger for a run: it listens at ``port`` of the machine (0: a free one); ``waits``: until one is attached."""
+
+    port: int
+    waits: bool = False
+
+
+class DevFolder(msgspec.Struct, frozen=True):
+    """A folder of the server's machine that runs of an Actor are made from, and what its last build was made of."""
+
+    folder: str
+    debug: Debug | None = None
+    build_id: str | None = None
+    fingerprint: str = ""
+
+
 class Actor(msgspec.Struct, frozen=True):
-    """An Actor without its versions. ``fields`` holds the descriptive API fields as sent (title, categories, ...)."""
+    """An Actor without its versions. ``fields`` holds the descriptive API fields as sent (title, categories, ...).
+
+    ``dev`` is set while it is being developed in a folder of this machine.
+    """
 
     id: str
     user_id: str
@@ -141,6 +160,7 @@ class Actor(msgspec.Struct, frozen=True):
     modified_at: int
     default_run_options: dict[str, Any]
     fields: dict[str, Any]
+    dev: DevFolder | None = None
 
     @property
     def is_public(self) -> bool:
@@ -263,7 +283,7 @@ class RunOptions(msgspec.Struct, frozen=True):
     """Options a run was started with. ``build`` is the tag or number as requested; ``timeout_secs`` 0 = none.
 
     ``max_total_charge_usd`` limits what the Actor charges, ``max_total_usage_usd`` what the platform's services cost;
-    ``priority`` orders a user's runs that wait: larger first.
+    ``priority`` orders a user's runs that wait: larger first. ``debug``: its process is started under a debugger.
     """
 
     build: str
@@ -275,6 +295,7 @@ class RunOptions(msgspec.Struct, frozen=True):
     restart_on_error: bool = False
     priority: int = 0
     max_total_usage_usd: float | None = None
+    debug: Debug | None = None
 
 
 class RunStats(msgspec.Struct, frozen=True):

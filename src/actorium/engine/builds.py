@@ -22,6 +22,7 @@ from actorium.builders import (
     Sources,
     WriteLog,
 )
+from actorium.domain.errors import ApiError
 from actorium.domain.models import TERMINAL_STATUSES, Build, JobStatus, SourceFile
 from actorium.engine.parts import LogSink
 from actorium.kit import Clock, Signals, Tasks, forever
@@ -29,6 +30,7 @@ from actorium.services.builds import BUILDS_TOPIC
 from actorium.services.topics import job_topic
 from actorium.storage import builds, catalog, usage
 from actorium.storage.db import Database, Tx
+from actorium.storage.local_folders import copy_folder
 
 _log = structlog.get_logger("actorium.engine")
 _POLL_SECS = 2.0
@@ -191,14 +193,25 @@ class BuildEngine:
 
     async def _sources(self, build: Build, folder: Path, write_log: WriteLog) -> Sources:
         version = build.actor_version
-        if version["sourceType"] == "SOURCE_FILES":
+        local = version.get("localFolder")
+        if version["sourceType"] == "SOURCE_FILES" and local is None:
             return Sources(files=await self._source_files(build))
         # What a killed server has left is not to be built on.
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        if local is not None:
+            return await self._copy_of(Path(local), folder)
         await asyncio.to_thread(folder.mkdir, parents=True, mode=0o700)
         url = version["sourceUrl"] or ""
         origin = Origin(build.id, build.user_id, build.actor_id, version["sourceType"], url)
         return await self._origins.fetch(origin, folder, write_log)
+
+    @staticmethod
+    async def _copy_of(local: Path, folder: Path) -> Sources:
+        try:
+            await asyncio.to_thread(copy_folder, local, folder)
+        except (ApiError, OSError) as error:
+            raise BuildFailed(f"The Actor's folder {local} cannot be read: {error}") from error
+        return Sources(folder=folder)
 
     async def _source_files(self, build: Build) -> tuple[SourceFile, ...]:
         async def op(tx: Tx) -> tuple[SourceFile, ...]:

@@ -9,11 +9,11 @@ import msgspec
 from actorium.domain.environment import Surroundings, run_environment
 from actorium.domain.input_schemas.validation import has_secrets
 from actorium.domain.input_secrets import key_variables
-from actorium.domain.models import Actor, Build, JobStatus, Run, RunStats, Wanted
+from actorium.domain.models import Actor, Build, Debug, JobStatus, Run, RunStats, Wanted
 from actorium.domain.standby import START_MS
 from actorium.domain.times import iso, iso_or_none
 from actorium.engine.parts import Parts
-from actorium.engine.ports import LOOPBACK, NoPortError
+from actorium.engine.ports import LOOPBACK, NoPortError, free_port
 from actorium.kit import new_id
 from actorium.runtimes import Exit, Handle, Image, RunSpec, StartError
 from actorium.storage import accounts, builds, catalog, input_keys, jobs, web_servers
@@ -99,6 +99,7 @@ async def _launch(
         disk_mbytes=run.options.disk_mbytes,
         published_port=port,
         shared_env=own,
+        debug=_debug(run),
     )
     running: Run | None = None
 
@@ -141,6 +142,11 @@ async def _launch(
         raise
     if running is None:
         raise AssertionError("the runtime started an attempt without a checkpoint")
+    if spec.debug is not None:
+        waits = ", which the Actor waits for" if spec.debug.waits else ""
+        await parts.logs.platform_line(
+            run.id, now, f"ACTOR: A debugger can be attached at {LOOPBACK}:{spec.debug.port}{waits}."
+        )
     return Launched(handle, running, now)
 
 
@@ -242,6 +248,12 @@ def _timeout_at(run: Run, now: int, idle_since: int | None) -> int | None:
         return now + run.options.timeout_secs * 1000
     left = run.timeout_at - (idle_since if idle_since is not None else now)
     return now + max(left, _MIN_BUDGET_MS)
+
+
+def _debug(run: Run) -> Debug | None:
+    """The run's debugger with a port, a free one where none is asked for."""
+    debug = run.options.debug
+    return Debug(free_port(), debug.waits) if debug is not None and debug.port == 0 else debug
 
 
 def _own_port(build: Build) -> int | None:

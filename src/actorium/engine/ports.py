@@ -51,6 +51,13 @@ class Ports:
         raise NoPortError("no port is free for the run's web server")
 
 
+def free_port() -> int:
+    """Any port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         # As servers do it: a port with connections that linger in TIME_WAIT can be listened on.

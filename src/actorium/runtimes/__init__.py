@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from actorium.domain.models import Debug
+
 
 class Image(msgspec.Struct, frozen=True):
     """What a builder made and a runtime starts.
@@ -30,7 +32,7 @@ class RunSpec(msgspec.Struct, frozen=True):
     ``memory_mbytes`` limits the whole tree together. A runtime whose attempts have a network of their own
     publishes the port ``ACTOR_WEB_SERVER_PORT`` at ``published_port`` of this machine (0: not at all).
     ``shared_env`` is the part of ``env`` that is the same in all runs of the image: a runtime may prepare
-    interpreters with it.
+    interpreters with it. ``debug``: the main process is started under a debugger that listens at its port.
     """
 
     run_id: str
@@ -41,6 +43,7 @@ class RunSpec(msgspec.Struct, frozen=True):
     disk_mbytes: int
     published_port: int = 0
     shared_env: dict[str, str] = {}
+    debug: Debug | None = None
 
 
 class Handle(msgspec.Struct, frozen=True):

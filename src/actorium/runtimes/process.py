@@ -27,6 +27,7 @@ from actorium.runtimes import (
     Usage,
 )
 from actorium.runtimes.attempts import AttemptDir, Ended, NativeImage, clear_leftovers, list_attempts
+from actorium.runtimes.debugging import under_debugger
 from actorium.runtimes.link import Link, Spawner, first_of
 from actorium.runtimes.shim.spool import read_frames
 from actorium.runtimes.warm import WarmInterpreters
@@ -125,6 +126,8 @@ class ProcessRuntime:
         if spec.image.kind != "native":
             raise StartError(f"An image of kind {spec.image.kind!r} cannot run as a plain process")
         image = msgspec.convert(spec.image.state, NativeImage)
+        if spec.debug is not None:
+            image = msgspec.structs.replace(image, command=under_debugger(image.command, spec.debug))
         handle = Handle(NAME, _VERSION, spec.attempt_id, spec.run_id, {})
         directory = self._directory(handle)
         launch = directory.launch_line(spec, image, self._max_spool_bytes)
@@ -139,7 +142,9 @@ class ProcessRuntime:
         finally:
             self._unannounced.discard(spec.attempt_id)
         try:
-            await self._spawn(directory, launch, self._warm.take(image, spec.shared_env) or self._spawner)
+            # A prepared interpreter is past the point where a debugger begins.
+            warm = self._warm.take(image, spec.shared_env) if spec.debug is None else None
+            await self._spawn(directory, launch, warm or self._spawner)
         except StartError:
             await self._in_thread(directory.delete)
             raise

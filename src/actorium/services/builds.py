@@ -64,7 +64,7 @@ class Builds:
                 started_at=now,
                 finished_at=None,
                 meta=meta,
-                options=_options(use_cache=use_cache, beta_packages=beta_packages),
+                options=build_options(use_cache=use_cache, beta_packages=beta_packages),
                 tag=tag or version.build_tag,
                 exit_code=None,
                 status_message=None,
@@ -77,9 +77,13 @@ class Builds:
             return build
 
         build = await self._db.write("start build", op)
+        self.announce(build)
+        return build
+
+    def announce(self, build: Build) -> None:
+        """Let the engine know of a build that was written down as READY."""
         self._logs.open(build.id)
         self._signals.send(BUILDS_TOPIC)
-        return build
 
     async def get(self, principal: Principal | None, build_id: str) -> Build:
         """A build the caller may see: an own one or one of a public Actor. Raises 404, or 401 without a token."""
@@ -254,7 +258,8 @@ class Builds:
         self._signals.send(BUILDS_TOPIC)
 
 
-def _options(*, use_cache: bool, beta_packages: bool) -> dict[str, Any]:
+def build_options(*, use_cache: bool, beta_packages: bool) -> dict[str, Any]:
+    """The options of a new build, as the API shows them."""
     return {
         "useCache": use_cache,
         "betaPackages": beta_packages,

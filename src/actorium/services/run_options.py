@@ -9,7 +9,7 @@ import msgspec
 from actorium.domain.actor_prices import collapsed, in_force
 from actorium.domain.errors import ApiError, ErrorType, invalid
 from actorium.domain.memory_expressions import MemoryExpressionError, evaluate_memory
-from actorium.domain.models import Actor, Build, Run, RunOptions, StartKey
+from actorium.domain.models import Actor, Build, Debug, Run, RunOptions, StartKey
 from actorium.domain.pricing import (
     MAX_MEMORY_MBYTES,
     MAX_TIMEOUT_SECS,
@@ -59,6 +59,7 @@ class StartOptions(msgspec.Struct, frozen=True):
     force_permission_level: str | None = None
     start_key: StartKey | None = None
     webhooks: tuple[AdHocWebhook, ...] = ()
+    debug: Debug | None = None
 
 
 def over_task(asked: StartOptions, options: dict[str, Any]) -> StartOptions:
@@ -99,6 +100,7 @@ def resolve_options(
     may have.
     """
     check_options(asked)
+    debug = asked.debug
     merged = {**defaults, **_given(asked)}
     memory = asked.memory_mbytes or memory_mbytes or merged.get("memoryMbytes") or settings.default_memory_mbytes
     timeout = merged.get("timeoutSecs")
@@ -115,6 +117,7 @@ def resolve_options(
             "restart_on_error": bool(merged.get("restartOnError")),
             "priority": asked.priority or 0,
             "max_total_usage_usd": asked.max_total_usage_usd,
+            "debug": None if debug is None else msgspec.to_builtins(debug),
         },
         RunOptions,
     )
@@ -136,7 +139,7 @@ def resurrected_options(run: Run, asked: StartOptions, build: Build | None) -> R
         changes["max_total_charge_usd"] = asked.max_total_charge_usd or None
     if asked.max_total_usage_usd is not None:
         changes["max_total_usage_usd"] = asked.max_total_usage_usd or None
-    for name in ("build", "timeout_secs", "max_items", "restart_on_error", "priority"):
+    for name in ("build", "timeout_secs", "max_items", "restart_on_error", "priority", "debug"):
         if (value := getattr(asked, name)) is not None:
             changes[name] = value
     return msgspec.structs.replace(run.options, **changes)

@@ -148,7 +148,11 @@ class RunStarts:
         if asked.webhooks and principal.scope is not None:
             raise insufficient("a run with limited permissions may not make webhooks, which act for its user.")
         actor = await self._actors.resolve(principal, actor_reference)
+        if asked.debug is not None and (principal.scope is not None or not principal.owns(actor.user_id)):
+            raise insufficient("a debugger sees the Actor's secrets: it is for the owner of the Actor.")
         defaults = actor.default_run_options
+        if asked.debug is None and actor.dev is not None:
+            asked = msgspec.structs.replace(asked, debug=actor.dev.debug)
         build = await self._builds.resolve_build(actor, chosen_build(asked, defaults))
         given = NO_INPUT
         if with_input:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from actorium.domain.models import Actor, ActorStats, EnvVar, SourceFile, Version
+from actorium.domain.models import Actor, ActorStats, DevFolder, EnvVar, SourceFile, Version
 from actorium.domain.times import DAY_MS
 from actorium.storage import run_counts
 from actorium.storage.db import Row, Tx
@@ -15,6 +15,7 @@ from actorium.storage.db import Row, Tx
 _encode = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _files = msgspec.json.Decoder(tuple[SourceFile, ...]).decode
+_dev = msgspec.json.Decoder(DevFolder).decode
 _env_vars = msgspec.json.Decoder(tuple[EnvVar, ...]).decode
 
 _SORTS = {
@@ -36,6 +37,7 @@ def actor_of(row: Row) -> Actor:
         modified_at=row["modified_at"],
         default_run_options=_object(row["default_run_options_json"]),
         fields=_object(row["fields_json"]),
+        dev=_dev(row["dev_json"]) if row["dev_json"] else None,
     )
 
 
@@ -152,6 +154,18 @@ async def delete_actor(tx: Tx, actor_id: str) -> None:
     """Delete an Actor with its versions, tags and counts; its builds and tasks are the caller's to delete."""
     await run_counts.forget_actor(tx, actor_id)
     await tx.execute("DELETE FROM actors WHERE id = ?", actor_id)
+
+
+async def set_dev_folder(tx: Tx, actor_id: str, dev: DevFolder | None) -> None:
+    """Note the folder an Actor is developed in, or that there is none any more; no change of the Actor itself."""
+    await tx.execute(
+        "UPDATE actors SET dev_json = ? WHERE id = ?", None if dev is None else _encode(dev).decode(), actor_id
+    )
+
+
+async def list_dev_actors(tx: Tx) -> list[Actor]:
+    """Every Actor that is being developed in a folder."""
+    return [actor_of(row) for row in await tx.fetch("SELECT * FROM actors WHERE dev_json IS NOT NULL ORDER BY id")]
 
 
 async def touch_actor(tx: Tx, actor_id: str, now: int) -> None:

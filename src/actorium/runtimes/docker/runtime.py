@@ -138,6 +138,8 @@ class DockerRuntime:
         """Start the attempt and return once its main process exists; see ``Runtime.start``."""
         if spec.image.kind != NAME:
             raise StartError(f"An image of kind {spec.image.kind!r} cannot run as a container")
+        if spec.debug is not None:
+            raise StartError("It was to be started with a debugger, which only native builds can")
         handle = Handle(NAME, VERSION, spec.attempt_id, spec.run_id, {})
         self._unannounced.add(spec.attempt_id)
         try:

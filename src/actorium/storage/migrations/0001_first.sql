@@ -80,6 +80,7 @@ CREATE TABLE actors (
   default_run_options_json TEXT NOT NULL,
   fields_json TEXT NOT NULL,
   is_public SMALLINT NOT NULL DEFAULT 0,
+  dev_json TEXT,
   UNIQUE (user_id, name_key)
 );
 CREATE INDEX actors_public ON actors (id) WHERE is_public = 1;
