@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALL = ["storages", "storage_scale", "runs", "docker_runs", "runtime_start", "logs", "standby", "scrapyd_peer"]
+ALL = ["storages", "storage_scale", "runs", "docker_runs", "runtime_start", "builds", "logs", "standby", "scrapyd_peer"]
 
 
 def main() -> int:

@@ -199,8 +199,12 @@ class Installs:
         program = await self.program(name, stage)
         if program is None:
             raise instruction.refuse(f"needs {name!r}, which this machine does not have", "Install it.")
+        cwd = stage.root / stage.workdir
+        if name == "yarn":
+            # Without one, Yarn 2 and later take the stage for a part of any project above it.
+            await asyncio.to_thread((cwd / "yarn.lock").touch)
         code, _ = await self._runner.run(
-            [str(program), *rest], stage.root / stage.workdir, self.variables(stage, command), self.bin_dirs(stage)
+            [str(program), *rest], cwd, self.variables(stage, command), self.bin_dirs(stage)
         )
         _check_installed(code)
 
