@@ -14,7 +14,8 @@ import pytest
 
 from actorium.builders import BuildOutput, BuildSpec, WriteLog
 from actorium.cli.exchange import exporting
-from actorium.cli.exchange.commands import export, import_, import_from_apify
+from actorium.cli.exchange.commands import export, import_, import_from_apify, store_import
+from support.git_server import commit
 from support.program import ACTOR_ID, TASK_ID, Program
 
 ITEMS = 1205
@@ -46,7 +47,8 @@ class InstantBuilder:
 @asynccontextmanager
 async def running(data_dir: Path) -> AsyncIterator[Program]:
     """A server that builds, and starts no run."""
-    found = Program(data_dir, "")
+    mirror = f"https://jane:secret-text@example.com/=file://{data_dir.parent}/repositories/"
+    found = Program(data_dir, "", git_mirrors=mirror)
     await found.start()
     try:
         found.platform.build_engine._builder = InstantBuilder()
@@ -302,6 +304,47 @@ async def test_references_that_lead_nowhere_are_reported(
     assert await command(import_, root, url=target.url, token=target.token("john")) == 1
     assert await command(import_, tmp_path, url=target.url, token=target.token("john")) == 1
     assert await command(export, tmp_path, url=source.url, token=source.token("john")) == 1
+
+
+async def test_folders_samples_and_repositories_go_into_the_store(
+    target: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = {"url": target.url, "token": target.token("john")}
+    root = tmp_path / "scraper"
+    for file, content in {
+        ".actor/actor.json": b'{"name": "my-scraper", "title": "My scraper", /* why */ "description": "It scrapes."}',
+        ".gitignore": b"*.log\n",
+        "main.py": b"print(1)",
+        "logo.bin": b"\xff\x00",
+        "debug.log": b"x",
+        "node_modules/x.js": b"x",
+    }.items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(content)
+    (root / "outside").symlink_to("/etc/passwd")
+    assert await command(store_import, str(root), **to) == 0
+    (root / "main.py").write_text("print(2)")
+    assert await command(store_import, str(root), **to) == 0
+    actor = await target.ask("GET", "/actors/john~my-scraper", by="john")
+    (version,) = actor["versions"]
+    contents = {one["name"]: one["content"] for one in version["sourceFiles"]}
+    assert contents.keys() == {".actor/actor.json", ".gitignore", "main.py", "logo.bin"}
+    assert contents["main.py"] == "print(2)"
+    assert actor["taggedBuilds"]["latest"]["buildNumber"] == "0.0.2"
+
+    commit(tmp_path / "repositories/team/actors.git", {"actors/first/main.py": "print(1)"})
+    url = "https://jane:secret-text@example.com/team/actors.git#main:actors/first"
+    assert await command(store_import, url, **to) == 0
+    assert "secret-text" not in capsys.readouterr().out
+    assert await command(store_import, "python-counter", **to, category="AI") == 0
+    listed = (await target.ask("GET", "/store", by=None))["items"]
+    shown = {one["name"]: (one["title"], one["username"], one["categories"]) for one in listed}
+    assert shown == {
+        "my-scraper": ("My scraper", "john", ["DEVELOPER_TOOLS"]),
+        "first": ("first", "john", ["DEVELOPER_TOOLS"]),
+        "python-counter": ("Counter (Python)", "john", ["AI"]),
+    }
+    assert await command(store_import, str(tmp_path / "nothing"), **to) == 1
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "a\\b"])

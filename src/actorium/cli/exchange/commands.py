@@ -1,4 +1,4 @@
-"""Commands: export, import, import-from-apify. What brings the client is imported when one of them is called."""
+"""Commands: export, import, import-from-apify, store import. What brings the client is imported when one is called."""
 
 from __future__ import annotations
 
@@ -44,6 +44,9 @@ def register(app: cyclopts.App) -> None:
     app.command(export)
     app.command(import_, name="import")
     app.command(import_from_apify, name="import-from-apify")
+    store = cyclopts.App(name="store", help="Put public Actors into the server's store.")
+    store.command(store_import, name="import")
+    app.command(store)
 
 
 def export(
@@ -115,6 +118,27 @@ def import_from_apify(
         _export(Api(from_url, token), root, dry_run=False, webhook_headers=webhook_headers)
         with _signed_in(data_dir, config, set_, to_url, to_token, user, is_local=True) as target:
             _import(target, root, dry_run=dry_run, build=not no_builds, enable=enabled)
+
+
+def store_import(
+    origin: Annotated[
+        str, Parameter(help="A folder, a Git URL, or a sample that comes along: python-counter, javascript-counter.")
+    ],
+    *,
+    name: Annotated[str | None, Parameter(help="Name of the Actor; default: the folder's or repository's.")] = None,
+    category: Annotated[str, Parameter(help="Category in the store, where it has none.")] = "DEVELOPER_TOOLS",
+    url: Url = None,
+    token: Token = None,
+    user: User = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Make a public Actor of a running server's store, build it, and again: bring it up to date."""
+    from actorium.cli.exchange.store import import_into_store
+
+    with _reported(), _signed_in(data_dir, config, set_, url, token, user) as target:
+        import_into_store(target, origin, name, category, _say)
 
 
 def _export(source: Api, folder: Path, *, dry_run: bool, webhook_headers: bool) -> None:
