@@ -36,8 +36,8 @@ def build(server: Server, name: str, files: dict[str, str]) -> str:
     return str(actor["id"])
 
 
-def start(server: Server, actor: str) -> str:
-    return str(server.call("POST", f"/v2/actors/{actor}/runs?memory=128")["id"])
+def start(server: Server, actor: str, memory_mbytes: int = 128) -> str:
+    return str(server.call("POST", f"/v2/actors/{actor}/runs?memory={memory_mbytes}")["id"])
 
 
 def ended(server: Server, run_id: str) -> str:

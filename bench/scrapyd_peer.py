@@ -1,7 +1,9 @@
-"""The peer Scrapyd from PyPI: schedule a spider until its first own line, beside a run of ours with Scrapy.
+"""The peer Scrapyd from PyPI, beside runs of ours with Scrapy: from the order to the spider's own code, and to its end.
 
 ``python bench/scrapyd_peer.py`` installs Scrapyd and Scrapy into ``.cache/bench`` on the first call.
-Scrapyd starts one job per poll; it is measured with its default interval of 5 s and with 0.1 s.
+Scrapyd starts one job per poll; it is measured with its defaults, a poll each 5 s and cancelling by SIGTERM, and
+with 0.1 s and SIGKILL. An end is ordered by
+``cancel.json`` there and an immediate abort here, and is there when the process is gone, here when the run is ABORTED.
 """
 
 from __future__ import annotations
@@ -10,25 +12,29 @@ import json
 import os
 import shutil
 import socket
-import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import uv
+from servers import start_ours
 
-sys.path.insert(0, str(Path(__file__).parent))
-from runs import Server, row
+from runs import build, ended, row, start
 
 VENV = Path(__file__).parent.parent / ".cache" / "bench"
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "40")) // 8 or 1
 SPIDER = """
-import time
+import os, time
 from pathlib import Path
-Path({mark!r}).write_text(str(time.time_ns()))
+Path({mark!r} + ".new").write_text(f"{{time.time_ns()}} {{os.getpid()}}")
+os.rename({mark!r} + ".new", {mark!r})
+# Scrapyd also imports it to list the spiders.
+if os.environ.keys() & {{"SCRAPY_JOB", "ACTOR_RUN_ID"}}:
+    time.sleep(600)
 import scrapy
 
 class Probe(scrapy.Spider):
@@ -81,16 +87,35 @@ def call(url: str, fields: dict[str, bytes]) -> dict[str, object]:
     return found
 
 
-def measured(mark: Path, start: object) -> float:
-    mark.unlink(missing_ok=True)
-    began = time.time_ns()
-    start()  # type: ignore[operator]
-    while not mark.exists() or not (text := mark.read_text()):
-        time.sleep(0.001)
-    return (int(text) - began) / 1e9
+class Times(NamedTuple):
+    """Seconds from an order until the spider's own code runs, and until it is gone."""
+
+    start: list[float]
+    end: list[float]
 
 
-def scrapyd(python: Path, poll_secs: float) -> list[float]:
+def measured(mark: Path, begin: Callable[[], str], cancel: Callable[[str], None]) -> Times:
+    """``cancel`` returns when its system says that the job is over, or has taken the order."""
+    found = Times([], [])
+    for _ in range(ROUNDS):
+        mark.unlink(missing_ok=True)
+        began = time.time_ns()
+        job = begin()
+        while not mark.exists():
+            time.sleep(0.001)
+        at, pid = mark.read_text().split()
+        found.start.append((int(at) - began) / 1e9)
+        time.sleep(0.5)
+        ordered = time.perf_counter()
+        cancel(job)
+        while Path(f"/proc/{pid}").exists():
+            time.sleep(0.001)
+        found.end.append(time.perf_counter() - ordered)
+        time.sleep(1)
+    return found
+
+
+def scrapyd(python: Path, poll_secs: float, signal: str) -> Times:
     folder = Path(tempfile.mkdtemp(prefix="bench-scrapyd-"))
     mark = folder / "mark"
     with socket.socket() as probe:
@@ -110,23 +135,24 @@ def scrapyd(python: Path, poll_secs: float) -> list[float]:
             except OSError:
                 time.sleep(0.1)
         call(f"{url}/addversion.json", {"project": b"probe", "version": b"1", "egg": egg(python, folder, mark)})
-        found = []
-        for _ in range(ROUNDS):
-            found.append(
-                measured(mark, lambda: call(f"{url}/schedule.json", {"project": b"probe", "spider": b"probe"}))
-            )
-            time.sleep(1.5)
-        return found
+
+        def begin() -> str:
+            return str(call(f"{url}/schedule.json", {"project": b"probe", "spider": b"probe"})["jobid"])
+
+        def cancel(job: str) -> None:
+            call(f"{url}/cancel.json", {"project": b"probe", "job": job.encode(), "signal": signal.encode()})
+
+        return measured(mark, begin, cancel)
     finally:
         server.terminate()
         server.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def ours() -> list[float]:
+def ours() -> Times:
     folder = Path(tempfile.mkdtemp(prefix="bench-actorium-"))
     mark = folder / "mark"
-    server = Server(folder)
+    server = start_ours(folder)
     try:
         dockerfile = (
             "FROM apify/actor-python:3.11\nCOPY requirements.txt ./\nRUN pip install -r requirements.txt\nCOPY . ./\n"
@@ -137,12 +163,13 @@ def ours() -> list[float]:
             "requirements.txt": "scrapy>=2.11\n",
             "probe.py": SPIDER.format(mark=str(mark)),
         }
-        actor = server.build("probe", files)
-        found = []
-        for _ in range(ROUNDS):
-            found.append(measured(mark, lambda: server.start(actor)))
-            time.sleep(1.5)
-        return found
+        actor = build(server, "probe", files)
+
+        def cancel(run_id: str) -> None:
+            server.call("POST", f"/v2/actor-runs/{run_id}/abort")
+            assert ended(server, run_id) == "ABORTED"
+
+        return measured(mark, lambda: start(server, actor, 1024), cancel)
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
@@ -151,11 +178,12 @@ def ours() -> list[float]:
 def main() -> None:
     python = install()
     mine = ours()
-    row("Actorium: start to the spider's own code", mine)
-    for poll_secs in (5.0, 0.1):
-        theirs = scrapyd(python, poll_secs)
-        row(f"Scrapyd, poll interval {poll_secs:g} s", theirs)
-        print(f"  ratio {statistics.median(theirs) / statistics.median(mine):.1f}")
+    row("Actorium: start to the spider's own code", mine.start)
+    row("Actorium: abort to the committed end", mine.end)
+    for poll_secs, signal in ((5.0, "TERM"), (0.1, "KILL")):
+        theirs = scrapyd(python, poll_secs, signal)
+        row(f"Scrapyd, polling every {poll_secs:g} s: schedule to code", theirs.start, mine.start)
+        row(f"Scrapyd: cancel with {signal} until it is gone", theirs.end, mine.end)
 
 
 if __name__ == "__main__":
