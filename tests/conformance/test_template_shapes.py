@@ -67,7 +67,7 @@ def test_there_is_a_shape_for_each_official_template() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "python-crawlee-parsel",
+        pytest.param("python-crawlee-parsel", marks=pytest.mark.long),
         pytest.param("python with uv sync", marks=pytest.mark.long),
         pytest.param("js with pnpm", marks=pytest.mark.node),
     ],
