@@ -9,7 +9,7 @@ import pytest
 
 from actorium.domain.models import Build, JobStatus
 from actorium.domain.times import DAY_MS
-from actorium.services.build_housekeeping import BuildHousekeeping
+from actorium.services.retention import Retention, RetentionRules
 from actorium.storage import builds
 from actorium.storage.db import Tx
 from support.checked import CheckedProgram
@@ -291,9 +291,13 @@ async def test_builds_that_nothing_uses_are_removed(checked: CheckedProgram) -> 
     kept |= {made[0]["id"]: "default", made[1]["id"]: "task", made[2]["id"]: "live run", made[3]["id"]: "late run"}
     kept |= {made[6]["id"]: "not over"}
     checked.clock.advance(45 * DAY_MS / 1000)
-    never = BuildHousekeeping(checked.platform.builds, checked.clock, untagged_days=0)
-    await never.sweep()
+    platform = checked.platform
+    await platform.retention.sweep()
     assert (await checked.ask("GET", f"{path}/builds"))["total"] == 8
-    await BuildHousekeeping(checked.platform.builds, checked.clock, untagged_days=90).sweep()
+    rules = RetentionRules(untagged_build_days=90)
+    due = Retention(platform.db, checked.clock, platform.builds, platform.logs, rules)
+    listed = set((await due.expired(100)).build_ids)
+    await due.sweep()
     left = {item["id"] for item in (await checked.ask("GET", f"{path}/builds"))["items"]}
     assert left == set(kept)
+    assert listed == {build["id"] for build in made} - left

@@ -12,12 +12,16 @@ import pytest
 from actorium.domain.errors import ApiError, ErrorType
 from actorium.domain.storages import Access, StorageKind, StorageSchemas
 from actorium.domain.usage import UsageService
+from actorium.kit import Signals
 from actorium.services.access import Principal
+from actorium.services.builds import Builds
+from actorium.services.retention import Retention, RetentionRules
 from actorium.services.storage_housekeeping import StorageHousekeeping
 from actorium.services.storages import ReadCounts, Storages, StorageUpdate
 from actorium.storage import storages as rows
 from actorium.storage.blobs import LocalBlobs
 from actorium.storage.db import Database, Tx
+from actorium.storage.logs import LogStore
 from actorium.storage.sqlite import SqliteDatabase
 from fakes.clock import FakeClock
 
@@ -206,9 +210,15 @@ async def test_unused_unnamed_storages_expire(
             service.reads.add(jane, kind, storage_id)
     await service.reads.flush()
     clock.advance(2 * 86_400)
-    await StorageHousekeeping(database, clock, blobs).sweep()
+    logs = LogStore(tmp_path / "logs")
+    builds = Builds(database, clock, Signals(), logs)
+    await Retention(database, clock, builds, logs, RetentionRules()).sweep()
     assert await count(database, "datasets") == 4
-    await StorageHousekeeping(database, clock, blobs, unnamed_days=7).sweep()
+    retention = Retention(database, clock, builds, logs, RetentionRules(unnamed_storage_days=7))
+    assert [kind for kind, _ in (await retention.expired(100)).storages] == list(StorageKind)
+    await retention.sweep()
+    await StorageHousekeeping(database, clock, blobs).sweep()
+    await logs.stop()
     left = set()
     for kind in StorageKind:
         left |= {

@@ -52,6 +52,7 @@ class AccountRoutes:
         self._limits = limits
         self._usage = usage
         self._budgets = budgets
+        self._retention_days = limits.retention_days or _MOST_DAYS
 
     def routes(self) -> list[Route]:
         """All routes of this module."""
@@ -108,7 +109,7 @@ class AccountRoutes:
                     "maxScheduleCount": self._limits.max_schedules,
                     "maxConcurrentActorJobs": current.allowed.run_count,
                     "maxTeamAccountSeatCount": int(unlimited),
-                    "dataRetentionDays": _MOST_DAYS if own.data_retention_days is None else own.data_retention_days,
+                    "dataRetentionDays": own.data_retention_days or self._retention_days,
                 },
                 "current": {
                     "monthlyUsageUsd": current.month_usage_usd,
@@ -191,7 +192,7 @@ class AccountRoutes:
             "maxActorCount": self._limits.max_actors,
             "maxActorTaskCount": self._limits.max_tasks,
             "maxScheduleCount": self._limits.max_schedules,
-            "dataRetentionDays": _MOST_DAYS,
+            "dataRetentionDays": self._retention_days,
             "availableProxyGroups": {},
             "teamAccountSeatCount": 1,
             "supportLevel": "COMMUNITY",

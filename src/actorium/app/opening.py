@@ -11,12 +11,15 @@ from actorium.domain.queueing import Capacity, Use
 from actorium.kit import Signals, SystemClock
 from actorium.runtimes.docker import DockerEngine, EngineReport, examine
 from actorium.services.accounts import Accounts
+from actorium.services.builds import Builds
 from actorium.services.dev_folders import DevFolders
+from actorium.services.retention import Retention, RetentionRules
 from actorium.services.run_migrations import RunMigrations
 from actorium.settings import Settings
 from actorium.storage.audit_log import AuditedDatabase
 from actorium.storage.blobs import Blobs, LocalBlobs, ObjectStoreBlobs
 from actorium.storage.db import Database
+from actorium.storage.logs import LogStore
 from actorium.storage.postgres import PostgresDatabase
 from actorium.storage.sqlite import SqliteDatabase
 
@@ -65,6 +68,31 @@ async def open_migrations(settings: Settings) -> AsyncIterator[RunMigrations]:
         yield RunMigrations(db, SystemClock(), Signals(), settings.requested_migration_window_secs)
     finally:
         await db.stop()
+
+
+@contextlib.asynccontextmanager
+async def open_retention(settings: Settings) -> AsyncIterator[Retention]:
+    """Deletion of what has expired, beside a server or without one."""
+    clock = SystemClock()
+    db = open_database(settings)
+    logs = open_logs(settings)
+    await db.start()
+    try:
+        await logs.start()
+        yield Retention(db, clock, Builds(db, clock, Signals(), logs), logs, retention_of(settings))
+    finally:
+        await logs.stop()
+        await db.stop()
+
+
+def open_logs(settings: Settings) -> LogStore:
+    """The logs of the settings, not started."""
+    return LogStore(settings.data_dir / "logs", settings.max_log_mbytes * 2**20)
+
+
+def retention_of(settings: Settings) -> RetentionRules:
+    """For how long the settings keep what."""
+    return RetentionRules(settings.finished_run_days, settings.untagged_build_days, settings.unnamed_storage_days)
 
 
 def open_blobs(settings: Settings) -> Blobs:

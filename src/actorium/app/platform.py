@@ -37,7 +37,7 @@ from actorium.api.tasks import TaskRoutes
 from actorium.api.tokens import TokenRoutes
 from actorium.api.tools import ToolRoutes
 from actorium.api.webhooks import WebhookRoutes
-from actorium.app.opening import capacity_of, open_blobs, open_database
+from actorium.app.opening import capacity_of, open_blobs, open_database, open_logs, retention_of
 from actorium.builders.chosen import ChosenBuilder
 from actorium.builders.docker import DockerBuilder
 from actorium.builders.native import NativeBuilder
@@ -77,7 +77,6 @@ from actorium.services.approvals import Approvals
 from actorium.services.audit_log import AuditLog
 from actorium.services.block_merging import BlockMerging
 from actorium.services.budgets import Budgets, BudgetSettings
-from actorium.services.build_housekeeping import BuildHousekeeping
 from actorium.services.builds import Builds
 from actorium.services.charging import Charging
 from actorium.services.datasets import Datasets
@@ -91,6 +90,7 @@ from actorium.services.oidc import OidcProvider
 from actorium.services.queueing import Queueing
 from actorium.services.record_values import decoded_chunks
 from actorium.services.request_queues import RequestQueues
+from actorium.services.retention import Retention
 from actorium.services.run_batches import RunBatches
 from actorium.services.run_inputs import RunInputs
 from actorium.services.run_migrations import RunMigrations
@@ -114,7 +114,6 @@ from actorium.settings import Settings
 from actorium.storage.accounts import AccountReader
 from actorium.storage.audit_log import AuditedDatabase
 from actorium.storage.data_directory import instance_key
-from actorium.storage.logs import LogStore
 
 
 class Platform:
@@ -135,7 +134,7 @@ class Platform:
         self.accounts = Accounts(self.db, clock)
         self.tools = Tools(self.accounts, key)
         self.blobs = open_blobs(settings)
-        self.logs = LogStore(settings.data_dir / "logs", settings.max_log_mbytes * 2**20)
+        self.logs = open_logs(settings)
         self.prices = Prices(settings.usage_prices_usd)
         self.reads = ReadCounts(self.db, clock, self.prices)
         self.storages = Storages(self.db, clock, self.reads, unnamed_days=settings.unnamed_storage_days)
@@ -143,7 +142,7 @@ class Platform:
             self.db, clock, self.blobs, self.reads, max_record_bytes=settings.max_record_mbytes * 2**20
         )
         self.merging = BlockMerging(self.db, clock, self.blobs)
-        self.housekeeping = StorageHousekeeping(self.db, clock, self.blobs, unnamed_days=settings.unnamed_storage_days)
+        self.housekeeping = StorageHousekeeping(self.db, clock, self.blobs)
         self.actors = Actors(
             self.db,
             clock,
@@ -159,7 +158,7 @@ class Platform:
         )
         self.builds = Builds(self.db, clock, self.signals, self.logs)
         capacity = capacity_of(settings)
-        self.build_housekeeping = BuildHousekeeping(self.builds, clock, untagged_days=settings.untagged_build_days)
+        self.retention = Retention(self.db, clock, self.builds, self.logs, retention_of(settings))
         self.run_settings = run_settings = RunSettings(
             default_memory_mbytes=settings.default_run_memory_mbytes,
             default_timeout_secs=settings.default_run_timeout_secs,
@@ -337,7 +336,13 @@ class Platform:
         shapes = RunShapes(self.clock, addresses, self.prices)
         queueing = Queueing(self.db, self.clock, capacity_of(self.settings))
         runs = RunRoutes(self.starts, self.tasks, self.runs, queueing, self.actors, self.reads.usage, shapes, logs)
-        limits = Limits(self.db, self.clock, self.reads.usage, capacity_of(self.settings))
+        limits = Limits(
+            self.db,
+            self.clock,
+            self.reads.usage,
+            capacity_of(self.settings),
+            retention_days=self.settings.finished_run_days,
+        )
         queues = RequestQueues(self.db, self.clock, self.reads)
         datasets = Datasets(self.db, self.clock, self.blobs, self.reads, self.merging, self.charging)
         metamorphs = Metamorphs(
@@ -410,7 +415,7 @@ class Platform:
         await self.audit_log.start()
         await self.housekeeping.start()
         await self.merging.start()
-        await self.build_housekeeping.start()
+        await self.retention.start()
         await self.proxy.start()
         await self.processes.open()
         await self.containers.open()
@@ -447,7 +452,7 @@ class Platform:
         await self.native_builder.close()
         await self.containers.close()
         await self.processes.close()
-        await self.build_housekeeping.stop()
+        await self.retention.stop()
         await self.merging.stop()
         await self.housekeeping.stop()
         await self.audit_log.stop()

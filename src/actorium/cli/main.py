@@ -1,4 +1,4 @@
-"""Commands: up, serve, doctor, demo, settings, migrate, users, tokens; and those of ``dev`` and ``exchange``."""
+"""Commands: up, serve, doctor, demo, settings, migrate, drain, cleanup, users, tokens; ``dev`` and ``exchange``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cyclopts import Parameter
 from rich.markup import escape
 from rich.table import Table
 
-from actorium.app.opening import capacity_of, open_accounts, open_migrations
+from actorium.app.opening import capacity_of, open_accounts, open_migrations, open_retention
 from actorium.app.serving import ServerInfo, serve
 from actorium.cli.dev import dev
 from actorium.cli.exchange import commands as exchange
@@ -37,6 +37,7 @@ from actorium.storage.db import SchemaTooNewError
 T = TypeVar("T")
 _DRAIN_POLL_SECS = 0.5
 _DRAIN_MARGIN_SECS = 60.0
+_MOST_LISTED = 1000
 Host = Annotated[str | None, Parameter(help="Address to listen on.")]
 Port = Annotated[int | None, Parameter(help="Port to listen on; 0 takes a free one.")]
 
@@ -208,6 +209,37 @@ def drain(
                     fail(f"Runs that still have a process: {left}. Is the server running?")
                 await asyncio.sleep(_DRAIN_POLL_SECS)
             console.print("No run has a process. 'actorium drain --end' lets the server start runs again.")
+
+    asyncio.run(work())
+
+
+@app.command
+def cleanup(
+    *,
+    dry_run: Annotated[bool, Parameter(help="Only list what would be deleted.", negative=())] = False,
+    data_dir: DataDir = None,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Delete what has outlived the days that the settings and users keep it for; a server does so every hour.
+
+    Beside a running server, or without one. The contents of deleted storages are removed by the server.
+    """
+    settings_ = read_settings(config, set_, data_dir=data_dir)
+
+    async def work() -> None:
+        async with open_retention(settings_) as retention:
+            found = await retention.expired(_MOST_LISTED)
+            if not dry_run:
+                await retention.sweep()
+            rows = [["run", run.id, iso(run.finished_at)] for run in found.runs]
+            rows += [["build", build_id, ""] for build_id in found.build_ids]
+            rows += [[kind.value, storage_id, ""] for kind, storage_id in found.storages]
+            _print_table(["kind", "id", "finished"], rows)
+            listed = (found.runs, found.build_ids, found.storages)
+            if any(len(kind) == _MOST_LISTED for kind in listed):
+                console.print(f"Of each kind the first {_MOST_LISTED} are listed.")
+            console.print("Nothing was deleted." if dry_run else "Deleted.")
 
     asyncio.run(work())
 

@@ -38,14 +38,15 @@ class InUse(msgspec.Struct, frozen=True):
 
 
 class Limits:
-    """Reads limits and use."""
+    """Reads limits and use. ``retention_days``: how long runs of users who say nothing else are kept; 0: for ever."""
 
-    def __init__(self, db: Database, clock: Clock, usage: Usage, capacity: Capacity) -> None:
+    def __init__(self, db: Database, clock: Clock, usage: Usage, capacity: Capacity, *, retention_days: int) -> None:
         self._db = db
         self._usage = usage
         self._clock = clock
         self._capacity = capacity
         self.max_actors = MAX_ACTORS
+        self.retention_days = retention_days
         self.max_tasks = MAX_TASKS
         self.max_schedules = MAX_SCHEDULES
 

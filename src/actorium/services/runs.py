@@ -36,7 +36,7 @@ from actorium.services.queueing import admit
 from actorium.services.run_options import RunSettings, StartOptions, check_options, resurrected_options
 from actorium.services.run_stops import ask_to_end
 from actorium.services.topics import CHILD_ABORTS_TOPIC, RUNS_TOPIC, job_topic, run_topic
-from actorium.storage import jobs, storages
+from actorium.storage import dependents, jobs
 from actorium.storage.db import Database, Tx
 
 MAX_WAIT_SECS = 60
@@ -361,11 +361,10 @@ class Runs:
         """Delete a finished run with its log and unnamed default storages. openapi: actorRun_delete."""
 
         async def op(tx: Tx) -> None:
-            if await jobs.delete_run(tx, run.id) is None:
+            if not await dependents.delete_run_with_storages(tx, run.id, self._clock.now_ms()):
                 raise ApiError(
                     ErrorType.CANNOT_REMOVE_RUNNING_RUN, "It is not possible to delete a run that has not finished yet."
                 )
-            await storages.delete_run_storages(tx, run.id, self._clock.now_ms())
 
         await self._db.write("delete run", op)
         await self._logs.delete(run.id)

@@ -1,8 +1,7 @@
-"""Lets unnamed storages expire, empties deleted ones, deletes blobs nothing points at; in steps, in the background."""
+"""Empties deleted storages, deletes blobs nothing points at; in steps, in the background."""
 
 from __future__ import annotations
 
-from actorium.domain.times import DAY_MS
 from actorium.kit import Clock, Tasks, forever
 from actorium.storage import blob_garbage, storages
 from actorium.storage.blobs import Blobs
@@ -10,20 +9,15 @@ from actorium.storage.db import Database, Tx
 
 _PAUSE_SECS = 20.0
 _BLOBS_AT_ONCE = 100
-_EXPIRED_AT_ONCE = 100
 
 
 class StorageHousekeeping:
-    """The background service; ``sweep`` does everything that is due.
+    """The background service; ``sweep`` does everything that is due."""
 
-    Unnamed storages that no run made expire ``unnamed_days`` after their last use; 0 keeps them for good.
-    """
-
-    def __init__(self, db: Database, clock: Clock, blobs: Blobs, *, unnamed_days: int = 0) -> None:
+    def __init__(self, db: Database, clock: Clock, blobs: Blobs) -> None:
         self._db = db
         self._clock = clock
         self._blobs = blobs
-        self._unnamed_ms = unnamed_days * DAY_MS
         self._tasks = Tasks("storage-housekeeping")
 
     async def start(self) -> None:
@@ -40,9 +34,7 @@ class StorageHousekeeping:
         await self._clock.sleep(_PAUSE_SECS)
 
     async def sweep(self) -> None:
-        """Delete what expired, empty what was deleted, then delete blobs that are due."""
-        if self._unnamed_ms:
-            await self._expire()
+        """Empty what was deleted, then delete blobs that are due."""
 
         async def empty(tx: Tx) -> bool:
             return await storages.empty_deleted(tx, self._clock.now_ms())
@@ -52,15 +44,6 @@ class StorageHousekeeping:
         while await self._delete_blobs():
             pass
         while await self._db.reclaim():
-            pass
-
-    async def _expire(self) -> None:
-        now = self._clock.now_ms()
-
-        async def expire(tx: Tx) -> int:
-            return await storages.delete_unused(tx, used_before=now - self._unnamed_ms, most=_EXPIRED_AT_ONCE, now=now)
-
-        while await self._db.write("delete expired storages", expire) == _EXPIRED_AT_ONCE:
             pass
 
     async def _delete_blobs(self) -> bool:

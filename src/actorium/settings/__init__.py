@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_concurrent_builds: int
     default_run_memory_mbytes: int
     default_run_timeout_secs: int
+    finished_run_days: int
     untagged_build_days: int
     builder: str
     docker_host: str

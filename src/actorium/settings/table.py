@@ -200,6 +200,15 @@ SETTINGS: tuple[Setting, ...] = (
         "Timeout of a run where neither the call nor the Actor says; 0 = none.",
     ),
     Setting(
+        "finished_run_days",
+        whole_number(0, 1_000_000),
+        "a number of days, 0 for ever",
+        "0",
+        "Days until a finished run is deleted with its log and unnamed default storages, for users who have set no "
+        "dataRetentionDays of their own. The 10 newest runs of each Actor stay, and those with a default storage that "
+        "was given a name. 0 = never.",
+    ),
+    Setting(
         "untagged_build_days",
         whole_number(0),
         "a number of days, 0 for ever",

@@ -12,6 +12,7 @@ from actorium.domain.models import TERMINAL_STATUSES, Build, EnvVar, JobStatus, 
 from actorium.domain.webhooks import BUILD_CREATED, build_event
 from actorium.storage import outbox
 from actorium.storage.db import Row, Tx, placeholders
+from actorium.storage.log_garbage import discard_log
 
 _S = JobStatus
 _encode = msgspec.json.Encoder().encode
@@ -224,6 +225,7 @@ async def delete_build(tx: Tx, build_id: str) -> Build | None:
     )
     if row is None:
         return None
+    await discard_log(tx, build_id)
     build = _build(row)
     if build.image_state is not None:
         await tx.execute(

@@ -26,6 +26,7 @@ from actorium.domain.usage import UsageService
 from actorium.domain.webhooks import RUN_CREATED, run_event
 from actorium.storage import outbox, run_counts, usage
 from actorium.storage.db import Row, Tx, placeholders
+from actorium.storage.log_garbage import discard_log
 
 _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -287,13 +288,16 @@ async def note_children_aborted(tx: Tx, run: Run) -> None:
 
 
 async def delete_run(tx: Tx, run_id: str) -> Run | None:
-    """Delete a run that is over; ``None`` when it is not there or not over."""
+    """Delete a run that is over; ``None`` when it is not there or not over. Its log is noted as garbage."""
     row = await tx.fetchrow(
         f"DELETE FROM runs WHERE id = ? AND status IN ({placeholders(len(TERMINAL_STATUSES))}) RETURNING *",
         run_id,
         *TERMINAL_STATUSES,
     )
-    return _run(row) if row is not None else None
+    if row is None:
+        return None
+    await discard_log(tx, run_id)
+    return _run(row)
 
 
 async def insert_attempt(tx: Tx, attempt_id: str, run_id: str, now: int, handle: Any) -> None:

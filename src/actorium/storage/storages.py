@@ -24,6 +24,8 @@ from actorium.kit import new_id, random_text
 from actorium.storage.blob_garbage import discard_blobs
 from actorium.storage.db import Row, Tx, placeholders
 
+StorageKey = tuple[StorageKind, str]
+"""Kind and id of a storage."""
 _DELETE_STEP = 500
 
 
@@ -322,9 +324,9 @@ async def delete_run_storages(tx: Tx, run_id: str, now: int) -> None:
             await delete(tx, kind, row["id"], now)
 
 
-async def delete_unused(tx: Tx, *, used_before: int, most: int, now: int) -> int:
-    """Delete up to ``most`` unnamed storages that no run made and nobody used since; returns how many."""
-    found: list[tuple[StorageKind, str]] = []
+async def list_unused(tx: Tx, *, used_before: int, most: int) -> list[StorageKey]:
+    """Up to ``most`` unnamed storages that no run made and nobody has used since."""
+    found: list[StorageKey] = []
     for kind, table in TABLES.items():
         rows = await tx.fetch(
             f"SELECT id FROM {table.name} WHERE name_key IS NULL AND run_id IS NULL AND created_at < ? "
@@ -334,9 +336,7 @@ async def delete_unused(tx: Tx, *, used_before: int, most: int, now: int) -> int
             most - len(found),
         )
         found += [(kind, row["id"]) for row in rows]
-    for kind, storage_id in found:
-        await delete(tx, kind, storage_id, now)
-    return len(found)
+    return found
 
 
 async def empty_deleted(tx: Tx, now: int) -> bool:

@@ -463,6 +463,11 @@ CREATE UNIQUE INDEX requests_by_id ON requests (queue_id, id);
 CREATE INDEX requests_by_order ON requests (queue_id, order_no) WHERE order_no IS NOT NULL;
 
 -- Deleted storages whose contents are still there; emptied by housekeeping.
+-- Logs of deleted runs and builds whose files may still be there.
+CREATE TABLE log_garbage (
+  job_id TEXT PRIMARY KEY
+);
+
 CREATE TABLE storage_garbage (
   id TEXT PRIMARY KEY,
   kind TEXT NOT NULL,
