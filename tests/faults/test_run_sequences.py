@@ -120,14 +120,15 @@ def _check(world: World) -> None:
     assert notes.keys() <= {attempt for of_run in attempts.values() for attempt in of_run}
     parents, events = world.parents(), _events(world)
     for history in histories:
+        parent = world.history(parents[history.run_id]) if history.run_id in parents else None
         try:
-            parent = world.history(parents[history.run_id]) if history.run_id in parents else None
             run = world.platform.run(history.run_id)
             check_end(history, run, world.server_kills, parent)
             check_events(run, events[history.run_id])
             _check_run(world, history, run, attempts.get(history.run_id, []), notes)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{history.story()}") from error
+            of_parent = "" if parent is None else f"\nstarted by {parent.story()}"
+            raise AssertionError(f"{error}\n{history.story()}{of_parent}") from error
 
 
 def _check_run(

@@ -53,6 +53,8 @@ class Engine:
         if os.geteuid() != 0:
             pytest.fail(f"--docker needs root to start an engine; set {VARIABLE} to the URL of a running one")
         command = [dockerd, "--data-root", str(self._data), "--exec-root", str(self.folder / "exec")]
+        # Engines leave their bridges behind, and the usual pools have room for 31.
+        command += ["--default-address-pool", "base=10.64.0.0/10,size=24"]
         command += ["-H", self.url, "--pidfile", str(self.folder / "pid"), "--log-level", "warn", *options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", start_new_session=True)

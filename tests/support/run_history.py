@@ -79,6 +79,12 @@ class RunHistory:
         """Whether it was last seen alive, or not yet."""
         return not self.seen or self.seen[-1].status not in TERMINAL
 
+    @property
+    def may_have_been_aborted(self) -> bool:
+        """Whether it was ever asked for, or seen; it may not be seen where a resurrect came soon."""
+        seen = any(seen.status in ("ABORTING", "ABORTED") for seen in self.seen)
+        return seen or bool(self.was_asked("abort", "graceful-abort"))
+
     def story(self) -> str:
         """For a failure's message."""
         start = self.asked[0].begun if self.asked else 0.0
@@ -124,7 +130,7 @@ def check_end(history: RunHistory, final: dict[str, Any], server_kills: int, par
     losses = len(history.cut_attempts) + server_kills
     causes = {
         "ABORTED": bool(history.was_asked("abort", "graceful-abort"))
-        or (parent is not None and any(seen.status in ("ABORTING", "ABORTED") for seen in parent.seen))
+        or (parent is not None and parent.may_have_been_aborted)
         or "maxTotalChargeUsd" in final["options"],
         "TIMED-OUT": final["options"]["timeoutSecs"] == SHORT_TIMEOUT_SECS,
         "SUCCEEDED": bool(history.kinds & {"quick", "flood"}),
