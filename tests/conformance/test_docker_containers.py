@@ -211,6 +211,13 @@ async def test_another_server_goes_on_reading_where_the_first_left_off(harness: 
     assert (await other.wait(handle)).code == 0
 
 
+async def test_the_first_starts_at_once_all_learn_what_the_engine_cannot_do(harness: DockerHarness) -> None:
+    """Where it cannot limit disk space, each of them is refused once and asks again without."""
+    handles = await asyncio.gather(*(harness.start("print('ran')") for _ in range(4)))
+    for handle in handles:
+        assert (await harness.runtime.wait(handle)).code == 0
+
+
 async def test_a_start_that_was_cut_off_never_happens(harness: DockerHarness) -> None:
     handles: list[Handle] = []
 

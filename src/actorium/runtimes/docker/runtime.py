@@ -170,6 +170,8 @@ class DockerRuntime:
             await self._network.ensure()
         installation = await asyncio.to_thread(self._installation.make)
         while True:
+            # Several may be created at once, and each has to learn of it.
+            limits_disk = self._limits_disk
             config = container_config(
                 spec,
                 image,
@@ -177,13 +179,13 @@ class DockerRuntime:
                 installation=installation,
                 network=self._network.name,
                 publish_host=self._publish_host,
-                limits_disk=self._limits_disk,
+                limits_disk=limits_disk,
             )
             try:
                 await self._engine.call("POST", "containers/create", config, params={"name": name})
                 return
             except aiodocker.DockerError as error:
-                if self._limits_disk and "storage-opt" in error.message.lower():
+                if limits_disk and "storage-opt" in error.message.lower():
                     # Only some storage drivers can; what the engine says of itself does not tell.
                     self._limits_disk = False
                     _log.warning("the Docker engine cannot limit the disk space of runs: %s", _reason(error))
