@@ -216,6 +216,19 @@ async def test_stopping_the_store_ends_followers_and_loses_nothing(tmp_path: Pat
     await again.stop()
 
 
+async def test_no_save_is_left_to_do_after_the_store_was_stopped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = LogStore(tmp_path / "logs", checkpoint_secs=0.01)
+    await store.start()
+    for number in range(20):
+        store.open(f"job{number}")
+        await store.append(f"job{number}", 0, b"line\n")
+    await store.stop()
+    await asyncio.sleep(0.05)
+    assert caplog.records == []
+
+
 async def test_recovery_cuts_what_no_checkpoint_knows(tmp_path: Path) -> None:
     store = LogStore(tmp_path)
     store.open("run1")

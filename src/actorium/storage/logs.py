@@ -187,6 +187,8 @@ class LogStore:
         for job_id in list(self._followers):
             self._wake(job_id)
         for job_id, log in list(self._logs.items()):
+            if log.save_due is not None:
+                log.save_due.cancel()
             await self._barrier(job_id, log)
             await self._save(log, for_good=True)
             await self._in(self._savers, log.writer.close)
@@ -339,7 +341,7 @@ class LogStore:
         wait_secs = log.saved_at + self._checkpoint_secs - loop.time()
         if log.size - log.saved_size >= self._checkpoint_bytes:
             wait_secs = 0.0
-        if log.save_due is None and not log.saving.locked():
+        if log.save_due is None and not log.saving.locked() and not self._is_stopped:
             log.save_due = loop.call_later(max(wait_secs, 0.0), self._start_save, job_id, log)
 
     def _start_save(self, job_id: str, log: _Log) -> None:
