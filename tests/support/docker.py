@@ -60,6 +60,15 @@ class Engine:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", start_new_session=True)
         asyncio.run(self._answers())
 
+    async def _remove_networks(self) -> None:
+        engine = DockerEngine(self.url)
+        try:
+            for container in await engine.call("GET", "containers/json", params={"all": "1"}):
+                await engine.call("DELETE", f"containers/{container['Id']}", params={"force": "1"})
+            await engine.call("POST", "networks/prune")
+        finally:
+            await engine.close()
+
     async def _answers(self) -> None:
         engine = DockerEngine(self.url)
         deadline = time.monotonic() + _START_SECS
@@ -98,6 +107,9 @@ class Engine:
         if self._process is None:
             # It was killed: only an engine can end its containers.
             self.start()
+        if self._data.is_relative_to(self.folder):
+            # Nobody will know its networks any more, and a machine has addresses for about thirty.
+            asyncio.run(self._remove_networks())
         self.stop()
         for line in Path("/proc/self/mounts").read_text().splitlines():
             if (mount := line.split()[1]).startswith(str(self.folder)):
