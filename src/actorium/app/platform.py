@@ -86,7 +86,6 @@ from actorium.services.jobs import Jobs
 from actorium.services.key_value_stores import KeyValueStores
 from actorium.services.limits import Limits
 from actorium.services.metamorph import Metamorphs
-from actorium.services.oidc import OidcProvider
 from actorium.services.queueing import Queueing
 from actorium.services.record_values import decoded_chunks
 from actorium.services.request_queues import RequestQueues
@@ -295,6 +294,8 @@ class Platform:
         )
         provider = None
         if settings.oidc_issuer_url:
+            from actorium.services.oidc import OidcProvider  # slow to import, and seldom used
+
             provider = OidcProvider(
                 settings.oidc_issuer_url,
                 settings.oidc_client_id,

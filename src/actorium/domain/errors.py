@@ -245,6 +245,11 @@ def invalid(message: str) -> ApiError:
     return ApiError(ErrorType.INVALID_REQUEST, message)
 
 
+def sign_in_failed(why: str) -> ApiError:
+    """401 ``user-not-authenticated``."""
+    return ApiError(ErrorType.USER_NOT_AUTHENTICATED, f"Sign-in failed: {why}")
+
+
 def refused(message: str) -> ApiError:
     """400 ``schema-validation``."""
     return ApiError(ErrorType.SCHEMA_VALIDATION, message)

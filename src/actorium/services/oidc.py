@@ -13,7 +13,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from actorium.domain.errors import ApiError, ErrorType
+from actorium.domain.errors import sign_in_failed
 from actorium.kit import Clock
 
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -22,11 +22,6 @@ _METADATA_MS = 3_600_000
 _LEEWAY_SECS = 60
 _TIMEOUT = aiohttp.ClientTimeout(total=15)
 _MAX_ANSWER_BYTES = 2**20
-
-
-def failed(why: str) -> ApiError:
-    """401 ``user-not-authenticated``."""
-    return ApiError(ErrorType.USER_NOT_AUTHENTICATED, f"Sign-in failed: {why}")
 
 
 class OidcProvider:
@@ -73,13 +68,13 @@ class OidcProvider:
         answer = await self._call("POST", (await self._get_metadata())["token_endpoint"], form)
         token = answer.get("id_token")
         if not isinstance(token, str):
-            raise failed("the identity provider gave no ID token.")
+            raise sign_in_failed("the identity provider gave no ID token.")
         try:
             claims = await self._verified(token, nonce)
         except (JoseError, ValueError) as error:
-            raise failed(f"the ID token is not valid: {error}") from error
+            raise sign_in_failed(f"the ID token is not valid: {error}") from error
         if not isinstance(claims.get("sub"), str) or not claims["sub"]:
-            raise failed("the ID token does not say who the user is.")
+            raise sign_in_failed("the ID token does not say who the user is.")
         return claims
 
     async def _verified(self, token: str, nonce: str) -> dict[str, Any]:
@@ -110,10 +105,12 @@ class OidcProvider:
         if self._metadata is None or now - self._metadata[0] >= _METADATA_MS:
             found = await self._call("GET", f"{self.issuer}/.well-known/openid-configuration")
             if str(found.get("issuer", "")).rstrip("/") != self.issuer:
-                raise failed(f"the identity provider calls itself {found.get('issuer')!r:.200}, not {self.issuer}.")
+                raise sign_in_failed(
+                    f"the identity provider calls itself {found.get('issuer')!r:.200}, not {self.issuer}."
+                )
             for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
                 if not str(found.get(name, "")).startswith(("https://", "http://")):
-                    raise failed(f"the identity provider's configuration has no {name}.")
+                    raise sign_in_failed(f"the identity provider's configuration has no {name}.")
             self._metadata, self._keys = (now, found), None
         return self._metadata[1]
 
@@ -133,10 +130,12 @@ class OidcProvider:
             ):
                 raw = await answer.content.read(_MAX_ANSWER_BYTES)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            raise failed(f"the identity provider does not answer ({type(error).__name__}).") from error
+            raise sign_in_failed(f"the identity provider does not answer ({type(error).__name__}).") from error
         if answer.status != 200:
-            raise failed(f"the identity provider answered {method} {urlsplit(url).path} with status {answer.status}.")
+            raise sign_in_failed(
+                f"the identity provider answered {method} {urlsplit(url).path} with status {answer.status}."
+            )
         try:
             return msgspec.json.decode(raw, type=dict[str, Any])
         except msgspec.DecodeError as error:
-            raise failed("the identity provider's answer is not JSON.") from error
+            raise sign_in_failed("the identity provider's answer is not JSON.") from error

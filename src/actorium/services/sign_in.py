@@ -9,20 +9,22 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from actorium.domain.accounts import Role
-from actorium.domain.errors import ApiError, ErrorType
+from actorium.domain.errors import ApiError, ErrorType, sign_in_failed
 from actorium.domain.models import User
 from actorium.domain.secrets import Vault
 from actorium.kit import Clock, new_id, random_text
 from actorium.services.accounts import Accounts
-from actorium.services.oidc import OidcProvider, failed
 from actorium.services.permissions import insufficient
 from actorium.storage import accounts, identities
 from actorium.storage.db import Database, Tx, UniqueViolationError
+
+if TYPE_CHECKING:
+    from actorium.services.oidc import OidcProvider
 
 SESSION_NAME = "session"
 FLOW_SECS = 600
@@ -94,9 +96,9 @@ class SignIn:
         provider = self._given_provider()
         flow = self._opened(cookie)
         if flow is None or flow.expires_at <= self._clock.now_ms():
-            raise failed("it was not begun in this browser, or took too long. Begin again.")
+            raise sign_in_failed("it was not begun in this browser, or took too long. Begin again.")
         if not hmac.compare_digest(flow.state.encode(), state.encode()):
-            raise failed("the answer belongs to another sign-in. Begin again.")
+            raise sign_in_failed("the answer belongs to another sign-in. Begin again.")
         claims = await provider.claims(code, redirect_uri, flow.nonce, flow.verifier)
         groups = claims.get(self._rules.groups_claim)
         role = self._role(groups if isinstance(groups, list) else [groups])
@@ -163,7 +165,7 @@ class SignIn:
                 return await self._db.write("add user", insert)
             except UniqueViolationError:
                 continue
-        raise failed("there is no free username left for this account.")
+        raise sign_in_failed("there is no free username left for this account.")
 
     def _opened(self, cookie: str) -> _Flow | None:
         try:
