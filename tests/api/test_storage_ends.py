@@ -155,6 +155,7 @@ async def test_unnamed_storages_expire_by_the_setting(forgetful: Program, tmp_pa
     await program.platform.reads.flush()
 
     async def left() -> dict[str, list[str]]:
+        await program.platform.retention.sweep()
         await program.platform.housekeeping.sweep()
         return {
             name: [kind for kind in KINDS if (await program.send("GET", f"/{kind}/{found[kind]}")).status == 200]
