@@ -35,10 +35,10 @@ demo: $(STAMP) ## Run the main job on this machine and leave the server up (ARGS
 	@$(BIN)/actorium demo $(ARGS)
 
 test: $(STAMP) ## All tests that need nothing but Python
-	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadgroup $(ARGS)
 
 test-all: $(STAMP) ## All tests: PostgreSQL, an S3 server, Docker, Node.js and the stock CLI too
-	@$(BIN)/pytest -n 2 --dist loadgroup --postgres --s3 --docker --node --long --fault-rounds 20 $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadgroup --postgres --s3 --docker --node --long --fault-rounds 20 $(ARGS)
 
 lint: $(STAMP) ## Style, types, import contracts, dead code, generated pages
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -357,7 +357,8 @@ def test_an_engine_that_is_killed_keeps_its_containers_or_moves_their_runs(faili
     assert (run["status"], run["stats"].get("migrationCount", 0)) == ("RUNNING", 0)
     ticks = [line for line in platform.log_lines(run_id) if line.startswith("tick")]
     assert ticks == [f"tick {number}" for number in range(1, len(ticks) + 1)]
-    assert (old := processes_of(run_id)) != []
+    old = processes_of(run_id)
+    assert old
 
     engine.kill()
     engine.start()
