@@ -15,7 +15,6 @@ from support.storage_server import Answer
 ACCEPTED = {
     r"\w+_delete media type  is not among .*": "an answer 204 has no body and so no media type",
     r"actors?_(post|put) status 409 is not among .*": "a name that is taken, as the platform answers it",
-    r"\w+_runs_post status 409 is not among .*": "the Idempotency-Key of another start, not in the document",
     r"\w+ error/type: \"cannot-publish-actor-task\" is not one of .*": "the document has no type for it",
 }
 """Differences from the document that have to be, and why."""
