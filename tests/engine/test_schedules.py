@@ -42,7 +42,7 @@ class Site:
             due = await schedules.list_due(tx, now, 1)
             return bool(due) or await tx.fetchrow("SELECT 1 FROM schedule_ticks") is not None
 
-        async with asyncio.timeout(300):
+        async with asyncio.timeout(100):
             while await self.program.platform.db.read("busy", busy):
                 await asyncio.sleep(0)
 
@@ -286,6 +286,7 @@ async def test_the_log_keeps_the_newest_entries(site: Site) -> None:
 async def test_a_year_in_seconds(site: Site) -> None:
     """A schedule of every day at 02:30 in Prague: 365 runs, each at its time, through both changes of the clocks."""
     made = await site.schedule("30 2 * * *", timezone="Europe/Prague", isExclusive=False)
+    begun = time.monotonic()
     at, fired = site.program.clock.now_ms(), 0
     while at < 1_767_225_600_000 + 365 * 86_400_000:
         row = await site.program.platform.schedules.resolve(site.program.people["jane"], made["id"])
@@ -304,10 +305,10 @@ async def test_a_year_in_seconds(site: Site) -> None:
     assert gaps == {24 * hour, 24 * hour + hour // 2, 23 * hour + hour // 2, 25 * hour} or gaps <= {
         23 * hour, 23 * hour + hour // 2, 24 * hour, 24 * hour - hour // 2, 25 * hour,
     }  # fmt: skip
+    assert time.monotonic() - begun < 100
 
 
 @pytest.mark.long
-@pytest.mark.timeout(400)
 async def test_ten_thousand_in_the_same_minute(site: Site) -> None:
     count, clock = 10_000, site.program.clock
     jane = site.program.people["jane"]
